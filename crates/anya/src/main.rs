@@ -1,0 +1,2 @@
+//! The anya server and its command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The words spoken between Anya and its callers.

@@ -1,0 +1,1 @@
+//! Bitcoin nodes: RPC, following the chain, fees and broadcast.

@@ -1,0 +1,1 @@
+//! Real components for the tests: a bitcoind on regtest, temporary folders.

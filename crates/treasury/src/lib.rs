@@ -1,0 +1,1 @@
+//! Operations, policy, approvals and the audit log.

@@ -1,0 +1,1 @@
+//! Descriptors, coins and PSBTs.

@@ -1,0 +1,2 @@
+//! Set-up, demo, test, check and bench.
+fn main() {}
