@@ -1,1 +1,16 @@
-//! Real components for the tests: a bitcoind on regtest, temporary folders.
+//! Real components for the tests, started privately and ended with the test.
+//!
+//! * [`Bitcoind`]: a Bitcoin node on regtest in a temporary folder; [`bitcoind::locate`] finds the program.
+//! * [`rpc`]: a small blocking JSON-RPC client with which a test drives that node.
+//!
+//! Nothing here is reachable from the server: it is a dev-dependency of the crates and a dependency of `xtask`.
+//! Every process that is started here is ended here, by its own id, when its handle is dropped.
+
+pub mod bitcoind;
+mod error;
+mod locate;
+mod ports;
+pub mod rpc;
+
+pub use bitcoind::{Bitcoind, Options};
+pub use error::Error;
