@@ -1,0 +1,133 @@
+//! Debian packages that the build links or runs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::Finding;
+use crate::error::Error;
+use crate::process;
+
+/// What the build needs, and why.
+const PACKAGES: [&str; 4] = [
+    "librocksdb-dev", // the index links the distribution's RocksDB
+    "clang",          // its headers, for the next one
+    "libclang-dev",   // bindgen reads RocksDB's headers with it
+    "python3-venv",   // schemathesis lives in an environment of its own
+];
+
+pub(super) fn find(_tools: &Path) -> Result<Finding, Error> {
+    let system = System::of_this_machine();
+    if !system.has_dpkg() {
+        // What cannot be asked for cannot be found missing either: the compiler will tell. Only where
+        // we would have to install something is this an error, and there is nothing to install with.
+        return Err(Error::NotDebian12 { system: system.name, packages: PACKAGES.join(" ") });
+    }
+    let missing = missing()?;
+    if missing.is_empty() {
+        return Ok(Finding::Ready(PACKAGES.join(" ")));
+    }
+    if !system.is_debian_12() {
+        return Err(Error::NotDebian12 { system: system.name, packages: missing.join(" ") });
+    }
+    Ok(Finding::Missing(format!("{} (apt-get)", missing.join(" "))))
+}
+
+pub(super) fn install(_tools: &Path) -> Result<(), Error> {
+    let missing = missing()?;
+    let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !root && !process::succeeds(Command::new("sudo").args(["-n", "true"])) {
+        let install = process::shown(&apt_get(true, &install_words(&missing)));
+        let command = format!("sudo apt-get update && {}", install.replace("sudo -n ", "sudo "));
+        return Err(Error::MayNotInstall { command });
+    }
+    process::stream(&mut apt_get(!root, &["-qq", "update"]))?;
+    process::stream(&mut apt_get(!root, &install_words(&missing)))
+}
+
+fn install_words<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    [&["-qq", "-y", "--no-install-recommends", "install"], packages].concat()
+}
+
+fn apt_get(sudo: bool, words: &[&str]) -> Command {
+    let mut command = if sudo { Command::new("sudo") } else { Command::new("apt-get") };
+    if sudo {
+        command.args(["-n", "apt-get"]);
+    }
+    command.args(["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]);
+    command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Those of [`PACKAGES`] that dpkg does not hold installed.
+fn missing() -> Result<Vec<&'static str>, Error> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["-W", "-f", "${Package} ${db:Status-Status}\\n"]).args(PACKAGES).env("LC_ALL", "C");
+    // dpkg-query fails when it has never heard of one of them, and still answers for the others.
+    let output = query.output().map_err(|source| process::spawn_error(&query, source))?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    Ok(PACKAGES.into_iter().filter(|package| !is_installed(&answer, package)).collect())
+}
+
+fn is_installed(answer: &str, package: &str) -> bool {
+    answer.lines().any(|line| line.split_once(' ') == Some((package, "installed")))
+}
+
+/// The distribution, as `/etc/os-release` names it.
+struct System {
+    name: String,
+    id: String,
+    version: String,
+}
+
+impl System {
+    fn of_this_machine() -> Self {
+        Self::parse(&fs::read_to_string("/etc/os-release").unwrap_or_default())
+    }
+
+    fn parse(os_release: &str) -> Self {
+        let value = |key: &str| {
+            let line = os_release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.map(|value| value.trim_matches(['"', '\'']).to_owned())
+        };
+        Self {
+            name: value("PRETTY_NAME").unwrap_or_else(|| std::env::consts::OS.to_owned()),
+            id: value("ID").unwrap_or_default(),
+            version: value("VERSION_ID").unwrap_or_default(),
+        }
+    }
+
+    fn is_debian_12(&self) -> bool {
+        self.id == "debian" && self.version == "12"
+    }
+
+    fn has_dpkg(&self) -> bool {
+        !self.id.is_empty() && process::succeeds(Command::new("dpkg-query").arg("--version"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_installed_counts() {
+        let answer = "clang installed\nlibclang-dev config-files\npython3-venv not-installed\n";
+        assert!(is_installed(answer, "clang"));
+        for package in ["libclang-dev", "python3-venv", "librocksdb-dev", "cl"] {
+            assert!(!is_installed(answer, package), "{package}");
+        }
+    }
+
+    #[test]
+    fn the_system_is_read() {
+        let debian =
+            System::parse("PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n");
+        assert!(debian.is_debian_12());
+        assert_eq!(debian.name, "Debian GNU/Linux 12 (bookworm)");
+        assert!(!System::parse("ID=debian\nVERSION_ID=\"13\"\n").is_debian_12());
+        assert!(!System::parse("ID=ubuntu\nVERSION_ID=\"12\"\nID_LIKE=debian\n").is_debian_12());
+        assert!(!System::parse("").has_dpkg());
+    }
+}
