@@ -14,6 +14,8 @@ pub mod amount;
 pub mod error;
 pub mod id;
 pub mod network;
+#[cfg(feature = "openapi")]
+mod schema;
 pub mod time;
 
 pub use actor::Actor;
