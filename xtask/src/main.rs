@@ -4,34 +4,50 @@
 //! house and no C library may become a dependency of it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
+mod check;
 mod error;
+mod features;
 mod paths;
 mod process;
 mod setup;
+mod summary;
+mod test;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::Error;
+use crate::check::Extent;
 
 /// Set-up, checks and tests of the repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
-    command: Task,
+    task: Task,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask setup             install what this machine lacks
-  cargo xtask setup --check     only say what it lacks";
+  cargo xtask setup                   install what this machine lacks
+  cargo xtask setup --check           only say what it lacks
+  cargo xtask check                   format, lint, docs, licences, structure
+  cargo xtask check --quick           the same without compiling: before each commit
+  cargo xtask test                    set-up, checks and every test: what CI runs
+  cargo xtask test --quick -- policy  unit tests with `policy` in their name
+
+Environment:
+  BITCOIND_EXE      the Bitcoin node to test with (version 29 or later)
+  ANYA_TOOLS_DIR    where set-up puts its tools; else $XDG_CACHE_HOME/anya or ~/.cache/anya";
 
 #[derive(Subcommand)]
 enum Task {
     /// Install what the machine lacks: Debian packages, a Bitcoin node, the tools of the tests
     Setup(Setup),
+    /// Check format, lint, docs, licences and the structure of the source; tests are not run
+    Check(Check),
+    /// Set up, check, and run every test
+    Test(Test),
 }
 
 #[derive(Args)]
@@ -41,20 +57,35 @@ struct Setup {
     check: bool,
 }
 
+#[derive(Args)]
+struct Check {
+    /// Only what compiles nothing: leave out lint and docs
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Args)]
+struct Test {
+    /// Leave out lint, docs, integration tests and doc tests
+    #[arg(long)]
+    quick: bool,
+    /// Arguments for the test programs: a part of a test's name, `--nocapture`, ...
+    #[arg(last = true, value_name = "FILTER")]
+    harness: Vec<String>,
+}
+
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match Cli::parse().task {
         Task::Setup(Setup { check: false }) => setup::run(),
         Task::Setup(Setup { check: true }) => setup::check(),
+        Task::Check(Check { quick }) => check::run(Extent::quick(quick)),
+        Task::Test(Test { quick, harness }) => test::run(&test::Choice { quick, harness }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn report(error: &Error) {
-    eprintln!("error: {error}");
 }

@@ -68,7 +68,10 @@ pub(crate) fn spawn_error(command: &Command, source: std::io::Error) -> Error {
 
 /// The command line as one would type it.
 pub(crate) fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    // Cargo names itself by its full path; one types its name.
+    let program = Path::new(command.get_program());
+    let program = if program.ends_with("cargo") { OsStr::new("cargo") } else { program.as_os_str() };
+    let words = std::iter::once(program).chain(command.get_args());
     words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
