@@ -1,0 +1,240 @@
+//! The typed configuration and the checks across its values.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anya_primitives::Network;
+
+use crate::{error::Fault, load::Values, secret::Secret};
+
+/// Longest path of a Unix socket (`sun_path` of Linux, less its final zero).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[data]`
+    pub data: Data,
+    /// `[bitcoin]`
+    pub bitcoin: Bitcoin,
+    /// `[server]`
+    pub server: Server,
+    /// `[node]`
+    pub node: Node,
+    /// `[keystore]`
+    pub keystore: Keystore,
+    /// `[log]`
+    pub log: Log,
+    /// `[client]`
+    pub client: ClientSettings,
+}
+
+/// Where state lives.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// The data folder.
+    pub dir: PathBuf,
+}
+
+/// What is the same for every wallet.
+#[derive(Clone, Copy, Debug)]
+pub struct Bitcoin {
+    /// The network.
+    pub network: Network,
+}
+
+/// Where the server listens.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Unix socket, unless it is turned off.
+    pub unix_socket: Option<PathBuf>,
+    /// Address of the TLS listener, if there is one.
+    pub tls_listen: Option<SocketAddr>,
+    /// Its certificate chain (PEM).
+    pub tls_cert: PathBuf,
+    /// Its private key (PEM).
+    pub tls_key: PathBuf,
+    /// Names for a self-signed certificate.
+    pub tls_names: Vec<String>,
+    /// How long requests in progress may take to end at a stop.
+    pub drain: Duration,
+}
+
+/// The Bitcoin node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// How to log in; without it the node cannot be used.
+    pub auth: Option<NodeAuth>,
+    /// Deadline of one call.
+    pub timeout: Duration,
+    /// How often it is asked for news.
+    pub poll: Duration,
+    /// First block to follow in a new data folder.
+    pub start_height: Option<u32>,
+}
+
+/// How to log in to the node.
+#[derive(Clone, Debug)]
+pub enum NodeAuth {
+    /// With the cookie that the node writes at each start.
+    Cookie(PathBuf),
+    /// With user and password.
+    Password {
+        /// The user.
+        user: String,
+        /// Where the password is.
+        password: Secret,
+    },
+}
+
+/// The software keystore.
+#[derive(Clone, Debug)]
+pub struct Keystore {
+    /// Its file.
+    pub file: PathBuf,
+    /// Where its passphrase is; without it systemd's credential or the terminal is asked.
+    pub passphrase: Option<Secret>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How commands reach the server.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// `unix:PATH` or `https://HOST:PORT`; without it [`Server::unix_socket`].
+    pub server: Option<String>,
+    /// Certificate (PEM) that the server's must chain to.
+    pub ca_file: Option<PathBuf>,
+    /// File that holds the API token.
+    pub token_file: Option<PathBuf>,
+    /// Deadline of one call.
+    pub timeout: Duration,
+}
+
+impl Config {
+    pub(crate) fn from_values(values: &Values) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, message: &str| {
+            faults.push(Fault { key: key.into(), source: values.source(key), message: message.into() });
+        };
+        // Every value below has a default or was parsed already: a miss is a hole in the table of settings.
+        let path = |key| values.path(key).unwrap_or_default();
+        let seconds = |key| Duration::from_secs(values.integer(key).unwrap_or_default());
+
+        let network = values.text("bitcoin.network").and_then(|name| name.parse().ok());
+        if network.is_none() {
+            fault("bitcoin.network", "is not set: use mainnet, testnet4, signet or regtest");
+        }
+        let network = network.unwrap_or(Network::Mainnet);
+        let dir = path("data.dir");
+        if dir.as_os_str().is_empty() {
+            fault("data.dir", "is empty: name the data folder");
+        }
+
+        let unix_socket = values.path("server.unix_socket");
+        if unix_socket.as_ref().is_some_and(|path| path.as_os_str().len() > MAX_SOCKET_PATH) {
+            fault(
+                "server.unix_socket",
+                "is longer than 107 bytes, the most that Linux allows: choose a shorter path, such as /run/anya/anya.sock",
+            );
+        }
+        let tls_listen = values.text("server.tls_listen").and_then(|text| text.parse().ok());
+        let node_auth = match node_auth(values) {
+            Ok(auth) => auth,
+            Err((key, message)) => {
+                fault(key, message);
+                None
+            }
+        };
+        let passphrase = match (values.secret("keystore.passphrase"), values.path("keystore.passphrase_file"))
+        {
+            (Some(_), Some(_)) => {
+                fault("keystore.passphrase", "is set beside keystore.passphrase_file: keep one of them");
+                None
+            }
+            (Some(secret), None) => Some(Secret::Given(secret)),
+            (None, file) => file.map(Secret::File),
+        };
+        let format = match values.text("log.format").as_deref() {
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Text,
+        };
+        let config = Self {
+            data: Data { dir },
+            bitcoin: Bitcoin { network },
+            server: Server {
+                unix_socket,
+                tls_listen,
+                tls_cert: path("server.tls_cert"),
+                tls_key: path("server.tls_key"),
+                tls_names: values.list("server.tls_names"),
+                drain: seconds("server.drain_seconds"),
+            },
+            node: Node {
+                url: values.text("node.url").unwrap_or_else(|| usual_url(network)),
+                auth: node_auth,
+                timeout: seconds("node.timeout_seconds"),
+                poll: Duration::from_millis(values.integer("node.poll_milliseconds").unwrap_or_default()),
+                start_height: values.integer("node.start_height").and_then(|height| height.try_into().ok()),
+            },
+            keystore: Keystore { file: path("keystore.file"), passphrase },
+            log: Log { level: values.text("log.level").unwrap_or_default(), format },
+            client: ClientSettings {
+                server: values.text("client.server"),
+                ca_file: values.path("client.ca_file"),
+                token_file: values.path("client.token_file"),
+                timeout: seconds("client.timeout_seconds"),
+            },
+        };
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+}
+
+fn node_auth(values: &Values) -> Result<Option<NodeAuth>, (&'static str, &'static str)> {
+    let (cookie, user) = (values.path("node.cookie_file"), values.text("node.user"));
+    let password = match (values.secret("node.password"), values.path("node.password_file")) {
+        (Some(_), Some(_)) => {
+            return Err(("node.password", "is set beside node.password_file: keep one of them"));
+        }
+        (Some(secret), None) => Some(Secret::Given(secret)),
+        (None, file) => file.map(Secret::File),
+    };
+    match (cookie, user, password) {
+        (None, None, None) => Ok(None),
+        (Some(cookie), None, None) => Ok(Some(NodeAuth::Cookie(cookie))),
+        (None, Some(user), Some(password)) => Ok(Some(NodeAuth::Password { user, password })),
+        (Some(_), ..) => Err(("node.cookie_file", "is set beside a user or password: keep one of them")),
+        (None, Some(_), None) => {
+            Err(("node.user", "has no password: set node.password_file or ANYA_NODE__PASSWORD"))
+        }
+        (None, None, Some(_)) => Err(("node.user", "is not set, but a password is: set it, too")),
+    }
+}
+
+/// Where Bitcoin Core listens for RPC when nobody says otherwise (`src/chainparamsbase.cpp`).
+fn usual_url(network: Network) -> String {
+    let port = match network {
+        Network::Mainnet => 8332,
+        Network::Testnet4 => 48332,
+        Network::Signet => 38332,
+        Network::Regtest => 18443,
+    };
+    format!("http://127.0.0.1:{port}")
+}
