@@ -39,6 +39,9 @@ pub struct Index {
     inner: Arc<Inner>,
 }
 
+/// A key with its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 struct Inner {
     db: DB,
     folder: PathBuf,
@@ -123,9 +126,38 @@ impl Index {
         Ok(Self { inner: Arc::new(Inner { db, folder: folder.to_path_buf() }) })
     }
 
-    /// Removes the index in `folder` with everything in it, so that it can be built again. Nothing may have it open.
+    /// Removes the index in `folder`, whole or damaged, so that it can be built again. It refuses a folder that holds
+    /// anything else, and one that is open.
     pub fn destroy(folder: &Path) -> Result<(), Error> {
-        match std::fs::remove_dir_all(folder) {
+        let listing = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(Error::io("read", folder))?,
+        };
+        let mut files = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(Error::io("read", folder))?;
+            if !is_index_file(&entry.file_name().to_string_lossy()) {
+                let reason = "holds files that are not an index's";
+                return Err(Error::AlreadyInUse { folder: folder.to_path_buf(), reason });
+            }
+            files.push(entry.path());
+        }
+        // RocksDB takes its own lock first and refuses while the index is open. It gives up where files that it
+        // needs are damaged, so the rest is removed by name.
+        if let Err(error) = DB::destroy(&Options::default(), folder)
+            && let locked @ Error::Locked { .. } = translate(&error, folder)
+        {
+            return Err(locked);
+        }
+        for file in files {
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &file)(error));
+                }
+                _ => {}
+            }
+        }
+        match std::fs::remove_dir(folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.map_err(Error::io("remove", folder)),
         }
@@ -148,12 +180,7 @@ impl Index {
     }
 
     /// The first `limit` keys that begin with `prefix`, in order, with their values.
-    pub fn scan_prefix(
-        &self,
-        family: &str,
-        prefix: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn scan_prefix(&self, family: &str, prefix: &[u8], limit: usize) -> Result<Vec<Entry>, Error> {
         self.scan_from(family, prefix, prefix, limit)
     }
 
@@ -164,7 +191,7 @@ impl Index {
         prefix: &[u8],
         start: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    ) -> Result<Vec<Entry>, Error> {
         let mut options = ReadOptions::default();
         if let Some(end) = successor(prefix) {
             options.set_iterate_upper_bound(end);
@@ -235,6 +262,16 @@ fn family_options(cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
     options
+}
+
+/// Whether RocksDB gives such a name to a file of its own.
+fn is_index_file(name: &str) -> bool {
+    let exact = ["CURRENT", "IDENTITY", "LOCK", "LOG"];
+    let begins = ["MANIFEST-", "OPTIONS-", "LOG.old."];
+    let ends = [".sst", ".log", ".dbtmp", ".blob"];
+    exact.contains(&name)
+        || begins.iter().any(|part| name.starts_with(part))
+        || ends.iter().any(|part| name.ends_with(part))
 }
 
 /// The least key that is greater than every key with this prefix; none when the prefix is all 0xff.

@@ -24,7 +24,7 @@ mod writer;
 
 pub use data_dir::{DataDir, DataDirLock};
 pub use error::{Error, StorageFault};
-pub use index::{Batch, Index};
+pub use index::{Batch, Entry, Index};
 pub use ledger::{Ledger, LedgerOptions};
 pub use migrate::Migration;
 pub use tx::{SystemTx, TenantTx};

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, path::Path};
 
 use aws_lc_rs::digest;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{
+    Connection, OptionalExtension as _,
+    hooks::{AuthAction, AuthContext, Authorization},
+};
 
 use crate::{
     error::Error,
@@ -36,11 +39,20 @@ pub(crate) fn migrate(
 ) -> Result<(), Error> {
     check_list(migrations)?;
     let fail = |error| translate(error, path, "migrate");
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
-    claim_file(&transaction, path)?;
-    transaction.execute_batch(TABLE).map_err(fail)?;
-    let applied = applied(&transaction).map_err(fail)?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
+    let done = upgrade(connection, path, migrations)
+        .and_then(|()| connection.execute_batch("COMMIT").map_err(|error| translate(error, path, "migrate")));
+    if done.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK").map_err(|error| translate(error, path, "migrate"))?;
+    }
+    done
+}
+
+fn upgrade(connection: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<(), Error> {
+    let fail = |error| translate(error, path, "migrate");
+    claim_file(connection, path)?;
+    connection.execute_batch(TABLE).map_err(fail)?;
+    let applied = applied(connection).map_err(fail)?;
     for (name, checksum) in &applied {
         let Some(known) = migrations.iter().find(|migration| migration.name == name) else {
             return Err(Error::NewerLedger { name: name.clone(), folder: folder_of(path).to_path_buf() });
@@ -64,27 +76,27 @@ pub(crate) fn migrate(
             return Err(bad(migration.name, "a later step of the same namespace is already applied"));
         }
         position += 1;
-        apply(&transaction, path, migration, position)?;
+        apply(connection, path, migration, position)?;
     }
-    transaction.commit().map_err(fail)
+    Ok(())
 }
 
 fn apply(
-    transaction: &rusqlite::Transaction<'_>,
+    connection: &mut Connection,
     path: &Path,
     migration: &Migration,
     position: usize,
 ) -> Result<(), Error> {
-    transaction.execute_batch(migration.sql).map_err(|error| {
-        match translate(error, path, migration.name) {
-            Error::Sql { detail, .. } => bad(migration.name, &detail),
-            other => other,
-        }
-    })?;
-    if transaction.is_autocommit() {
-        return Err(bad(migration.name, "it must not end the transaction"));
-    }
-    transaction
+    let fail = |error| match translate(error, path, migration.name) {
+        Error::Sql { detail, .. } => bad(migration.name, &detail),
+        other => other,
+    };
+    // A step that ends the transaction would leave half an upgrade behind.
+    connection.authorizer(Some(only_schema_and_data)).map_err(fail)?;
+    let ran = connection.execute_batch(migration.sql);
+    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).map_err(fail)?;
+    ran.map_err(fail)?;
+    connection
         .execute(
             "INSERT INTO schema_migrations (name, position, checksum) VALUES (?1, ?2, ?3)",
             rusqlite::params![
@@ -94,7 +106,18 @@ fn apply(
             ],
         )
         .map(drop)
-        .map_err(|error| translate(error, path, migration.name))
+        .map_err(fail)
+}
+
+fn only_schema_and_data(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Transaction { .. }
+        | AuthAction::Savepoint { .. }
+        | AuthAction::Attach { .. }
+        | AuthAction::Detach { .. }
+        | AuthAction::Pragma { .. } => Authorization::Deny,
+        _ => Authorization::Allow,
+    }
 }
 
 fn applied(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {

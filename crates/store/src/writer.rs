@@ -55,10 +55,11 @@ impl Writer {
     fn transaction(&self, waiting: &mut VecDeque<Box<dyn Job>>) {
         let mut done: Vec<Box<dyn Job>> = Vec::with_capacity(waiting.len());
         let fate = self.fill(waiting, &mut done);
-        if fate.is_err() && !self.connection.is_autocommit() {
-            if let Err(error) = self.statement("ROLLBACK") {
-                tracing::error!(%error, "rolling back a failed commit failed");
-            }
+        if fate.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.statement("ROLLBACK")
+        {
+            tracing::error!(%error, "rolling back a failed commit failed");
         }
         for job in done {
             job.deliver(fate.clone());
