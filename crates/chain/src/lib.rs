@@ -1,1 +1,23 @@
-//! Bitcoin nodes: RPC, following the chain, fees and broadcast.
+//! Bitcoin nodes: asking them, following their chain, handing them transactions.
+//!
+//! * [`BitcoinRpc`]: JSON-RPC over a pool of kept-alive connections, every call with a deadline.
+//! * [`ChainSource`]: what the other rooms may ask of the chain; [`NodeSource`] answers it from one node and
+//!   refuses a node of another network.
+//! * [`Follower`]: brings block after block to a [`BlockSink`], through restarts and reorganisations.
+//!
+//! A node is believed about which chain is best, and about nothing that can be checked: a block must be the one
+//! that was asked for. Nothing here stores anything: what was followed so far is the sink's to remember.
+
+mod error;
+mod follower;
+mod node;
+mod rpc;
+mod source;
+
+pub use error::Error;
+pub use follower::{BlockSink, Follower, FollowerConfig, FollowerStatus, NodeState, SinkError};
+pub use node::{MAX_BROADCAST_FEE_RATE, NodeSource};
+pub use rpc::{BitcoinRpc, Call, RpcAuth, RpcConfig, Timeouts};
+pub use source::{
+    BlockRef, BroadcastOutcome, ChainSource, HeaderInfo, KnownIn, NodeInfo, RejectKind, TxStatus,
+};

@@ -1,0 +1,59 @@
+use anya_primitives::{Classified, ErrorKind};
+use async_trait::async_trait;
+use bitcoin::{Block, Transaction, Txid};
+
+use crate::BlockRef;
+
+/// Why a sink could not take what it was brought.
+#[derive(Debug)]
+pub struct SinkError(Box<dyn Classified + Send + Sync>);
+
+impl SinkError {
+    /// What kind of failure it was.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind()
+    }
+}
+
+impl std::fmt::Display for SinkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: Classified + Send + Sync + 'static> From<E> for SinkError {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// Who wants the blocks.
+///
+/// Calls come one at a time, in the order of the chain. After a failure the same call comes again, or another one
+/// when the chain has changed meanwhile; each call must therefore take effect whole or not at all.
+#[async_trait]
+pub trait BlockSink: Send + Sync {
+    /// The newest blocks that the sink holds, newest first and without gaps, about 150 of them. They are the depth to
+    /// which a reorganisation is found in one step; a deeper one is taken back piece by piece. Empty: the sink is
+    /// brought the block at the configured start height next.
+    async fn position(&self) -> Result<Vec<BlockRef>, SinkError>;
+
+    /// The next block: its parent is the newest block held, or the sink holds none.
+    async fn connect(&self, block: &Block, at: BlockRef) -> Result<(), SinkError>;
+
+    /// Takes back the newest block held: it is no longer in the best chain.
+    async fn disconnect(&self, at: BlockRef) -> Result<(), SinkError>;
+
+    /// The unconfirmed transactions that the sink believes to be in the mempool. Asked once, at the first look at the
+    /// mempool: those that are gone by then are reported as evicted.
+    async fn unconfirmed(&self) -> Result<Vec<Txid>, SinkError> {
+        Ok(Vec::new())
+    }
+
+    /// Transactions that entered the mempool, in no particular order, and those that left it without being in a block
+    /// of the best chain. A transaction of a block that was disconnected is added again when it is still valid.
+    async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError>;
+
+    /// The sink holds the source's best block. Said after each change, and once after the start.
+    async fn caught_up(&self, tip: BlockRef) -> Result<(), SinkError>;
+}
