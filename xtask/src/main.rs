@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::check::Extent;
+use crate::setup::Purpose;
 
 /// Set-up, checks and tests of the repository.
 #[derive(Parser)]
@@ -55,6 +56,9 @@ struct Setup {
     /// Only say what is there and what is missing; exit code 1 when something is
     #[arg(long)]
     check: bool,
+    /// Only what building and running needs, without the tools of the checks and tests
+    #[arg(long)]
+    running: bool,
 }
 
 #[derive(Args)]
@@ -76,8 +80,10 @@ struct Test {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
-        Task::Setup(Setup { check: false }) => setup::run(),
-        Task::Setup(Setup { check: true }) => setup::check(),
+        Task::Setup(Setup { check, running }) => {
+            let purpose = if running { Purpose::Running } else { Purpose::Testing };
+            if check { setup::check(purpose) } else { setup::run(purpose) }
+        }
         Task::Check(Check { quick }) => check::run(Extent::quick(quick)),
         Task::Test(Test { quick, harness }) => test::run(&test::Choice { quick, harness }),
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{self, Extent};
 use crate::error::Error;
-use crate::setup::{self, node};
+use crate::setup::{self, Purpose, node};
 use crate::summary::{Outcome, Summary};
 use crate::{features, paths, process};
 
@@ -24,7 +24,7 @@ pub(crate) struct Choice {
 /// A set-up that failed at once; [`Error::ChecksFailed`] or [`Error::TestsFailed`] at the end.
 pub(crate) fn run(choice: &Choice) -> Result<(), Error> {
     let started = Instant::now();
-    setup::run()?;
+    setup::run(Purpose::Testing)?;
     let set_up = started.elapsed();
 
     let started = Instant::now();

@@ -25,28 +25,62 @@ enum Finding {
     Missing(String),
 }
 
+/// What the machine is set up for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// Building Anya and running it against a node of its own.
+    Running,
+    /// That, and checking and testing it.
+    Testing,
+}
+
 /// Something that the machine must have.
 struct Component {
     name: &'static str,
+    needed_for: Purpose,
     find: fn(&Path) -> Result<Finding, Error>,
     install: fn(&Path) -> Result<(), Error>,
 }
 
-const COMPONENTS: [Component; 4] = [
-    Component { name: "packages", find: packages::find, install: packages::install },
-    Component { name: "bitcoin node", find: node::find_or_describe, install: node_recipe::install },
-    Component { name: "cargo-deny", find: cargo_deny::find, install: cargo_deny::install },
-    Component { name: "schemathesis", find: schemathesis::find, install: schemathesis::install },
+static COMPONENTS: [Component; 4] = [
+    Component {
+        name: "packages",
+        needed_for: Purpose::Running,
+        find: packages::find,
+        install: packages::install,
+    },
+    Component {
+        name: "bitcoin node",
+        needed_for: Purpose::Running,
+        find: node::find_or_describe,
+        install: node_recipe::install,
+    },
+    Component {
+        name: "cargo-deny",
+        needed_for: Purpose::Testing,
+        find: cargo_deny::find,
+        install: cargo_deny::install,
+    },
+    Component {
+        name: "schemathesis",
+        needed_for: Purpose::Testing,
+        find: schemathesis::find,
+        install: schemathesis::install,
+    },
 ];
+
+fn components(purpose: Purpose) -> impl Iterator<Item = &'static Component> {
+    COMPONENTS.iter().filter(move |component| component.needed_for <= purpose)
+}
 
 /// Installs what is missing.
 ///
 /// # Errors
 /// The first component that could not be installed, with the command that would.
-pub(crate) fn run() -> Result<(), Error> {
+pub(crate) fn run(purpose: Purpose) -> Result<(), Error> {
     let tools = paths::tools_dir()?;
     let mut lock = None;
-    for component in &COMPONENTS {
+    for component in components(purpose) {
         if let Finding::Ready(what) = (component.find)(&tools)? {
             say(component.name, "ready", &what);
             continue;
@@ -76,10 +110,10 @@ pub(crate) fn run() -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Missing`] when something is.
-pub(crate) fn check() -> Result<(), Error> {
+pub(crate) fn check(purpose: Purpose) -> Result<(), Error> {
     let tools = paths::tools_dir()?;
     let mut count = 0;
-    for component in &COMPONENTS {
+    for component in components(purpose) {
         match (component.find)(&tools) {
             Ok(Finding::Ready(what)) => say(component.name, "ready", &what),
             Ok(Finding::Missing(what)) => {

@@ -38,16 +38,19 @@ pub(super) fn install(_tools: &Path) -> Result<(), Error> {
     let missing = missing()?;
     let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if !root && !process::succeeds(Command::new("sudo").args(["-n", "true"])) {
-        let install = process::shown(&apt_get(true, &install_words(&missing)));
-        let command = format!("sudo apt-get update && {}", install.replace("sudo -n ", "sudo "));
-        return Err(Error::MayNotInstall { command });
+        return Err(Error::MayNotInstall { command: command_to_type(&missing) });
     }
-    process::stream(&mut apt_get(!root, &["-qq", "update"]))?;
-    process::stream(&mut apt_get(!root, &install_words(&missing)))
+    process::capture(&mut apt_get(!root, &["-qq", "update"]))?;
+    process::capture(&mut apt_get(
+        !root,
+        &[&["-qq", "-y", "--no-install-recommends", "install"], &missing[..]].concat(),
+    ))?;
+    Ok(())
 }
 
-fn install_words<'a>(packages: &[&'a str]) -> Vec<&'a str> {
-    [&["-qq", "-y", "--no-install-recommends", "install"], packages].concat()
+/// What somebody who may install types instead.
+fn command_to_type(packages: &[&str]) -> String {
+    format!("sudo apt-get update && sudo apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
 fn apt_get(sudo: bool, words: &[&str]) -> Command {
@@ -55,7 +58,7 @@ fn apt_get(sudo: bool, words: &[&str]) -> Command {
     if sudo {
         command.args(["-n", "apt-get"]);
     }
-    command.args(["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]);
+    command.args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"]);
     command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
