@@ -17,6 +17,7 @@ mod job;
 mod ledger;
 mod migrate;
 mod readers;
+mod rocks;
 mod sqlite;
 mod tx;
 mod value;
