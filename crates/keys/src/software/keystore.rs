@@ -138,6 +138,9 @@ impl Keystore {
         if probe.header.version > VERSION {
             return Err(Error::KeystoreVersion { path: path.to_owned(), version: probe.header.version });
         }
+        if probe.header.version != VERSION {
+            return Err(damaged("its version never existed"));
+        }
         let keystore: Self =
             serde_json::from_slice(&text).map_err(|_| damaged("a field is missing, unknown or malformed"))?;
         if keystore.sealed_root.len() != KEY + OVERHEAD {
@@ -202,4 +205,38 @@ fn sync_folder(path: &Path) -> Result<()> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Today every field of the header is also checked or used otherwise; a later version may add one that is not.
+    #[test]
+    fn the_seal_covers_the_header() {
+        let root = RootKey::random().unwrap();
+        let good = Keystore::seal(&root, b"passphrase", KdfCost::insecure_for_tests()).unwrap();
+        assert_eq!(good.open(b"passphrase").unwrap().bytes().unwrap(), root.bytes().unwrap());
+        let mut bad = good.clone();
+        bad.header.version = 0;
+        assert!(matches!(bad.open(b"passphrase"), Err(Error::WrongPassphrase)));
+        let mut bad = good;
+        bad.header.format.push('2');
+        assert!(matches!(bad.open(b"passphrase"), Err(Error::WrongPassphrase)));
+    }
+
+    /// A change of passphrase is all or nothing: until the rename, the file that is there is the old one, whole.
+    #[test]
+    fn a_half_written_replacement_is_not_the_keystore() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keystore.json");
+        let root = RootKey::random().unwrap();
+        let cost = KdfCost::insecure_for_tests();
+        Keystore::seal(&root, b"old", cost).unwrap().create(&path).unwrap();
+        let new = Keystore::seal(&root, b"new", cost).unwrap();
+        new.write_beside(&path).unwrap();
+        assert!(Keystore::read(&path).unwrap().open(b"old").is_ok());
+        new.replace(&path).unwrap();
+        assert!(Keystore::read(&path).unwrap().open(b"new").is_ok());
+    }
 }
