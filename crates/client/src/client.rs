@@ -1,0 +1,260 @@
+//! The routes, one method each.
+
+use anya_api::{
+    access::{ApiKey, CreatedApiKey, NewApiKey},
+    audit::Entry,
+    ballot::SignedBallot,
+    key::{Key, KeyStateChange, NewKey},
+    operation::{Operation, OperationFilter, Proposal, PsbtDocument, Simulation},
+    page::{Page, PageQuery},
+    people::{CreatedTenant, NewTenant, Operator, Tenant},
+    policy::PolicyVersion,
+    status::{Event, FeeEstimates, Status},
+    wallet::{Address, Balance, Coin, NewAddress, NewWallet, Wallet, WalletTransaction},
+};
+use anya_primitives::{ApiKeyId, KeyId, OperationId, OperatorId, WalletId};
+use hyper::Method;
+use secrecy::SecretString;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    endpoint::Endpoint,
+    error::Error,
+    query::query_string,
+    transport::{Call, Deadlines, Transport},
+};
+
+/// A connection to one server under one token.
+#[derive(Clone)]
+pub struct Client {
+    transport: Transport,
+}
+
+/// The answer to a proposal.
+#[derive(Clone, Debug)]
+pub struct Proposed {
+    /// The operation.
+    pub operation: Operation,
+    /// Whether an earlier call with the same idempotency key had proposed it.
+    pub replayed: bool,
+}
+
+#[derive(Serialize)]
+struct EventQuery {
+    after: u64,
+    limit: u32,
+}
+
+impl Client {
+    /// A client. It connects at its first call.
+    pub fn new(
+        endpoint: &Endpoint,
+        token: Option<&SecretString>,
+        deadlines: Deadlines,
+    ) -> Result<Self, Error> {
+        Transport::new(endpoint, token, deadlines).map(|transport| Self { transport })
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Error> {
+        let call = Call { method: Method::GET, path, body: None, idempotency_key: None };
+        self.transport.call(call).await.map(|(value, _)| value)
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let call = Call { method, path, body: Some(self.json(body)?), idempotency_key: None };
+        self.transport.call(call).await.map(|(value, _)| value)
+    }
+
+    fn json(&self, body: &impl Serialize) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(body).map_err(|error| self.transport.protocol(error.to_string()))
+    }
+
+    /// Creates a tenant, with the API key that can set it up.
+    pub async fn create_tenant(&self, new: &NewTenant) -> Result<CreatedTenant, Error> {
+        self.send(Method::POST, "/v1/tenants".into(), new).await
+    }
+
+    /// Lists tenants.
+    pub async fn tenants(&self, query: &PageQuery) -> Result<Page<Tenant>, Error> {
+        self.get(format!("/v1/tenants{}", query_string(query))).await
+    }
+
+    /// Creates an API key.
+    pub async fn create_api_key(&self, new: &NewApiKey) -> Result<CreatedApiKey, Error> {
+        self.send(Method::POST, "/v1/api-keys".into(), new).await
+    }
+
+    /// Lists API keys.
+    pub async fn api_keys(&self, query: &PageQuery) -> Result<Page<ApiKey>, Error> {
+        self.get(format!("/v1/api-keys{}", query_string(query))).await
+    }
+
+    /// Revokes an API key.
+    pub async fn revoke_api_key(&self, id: ApiKeyId) -> Result<ApiKey, Error> {
+        let path = format!("/v1/api-keys/{id}");
+        let call = Call { method: Method::DELETE, path, body: None, idempotency_key: None };
+        self.transport.call(call).await.map(|(key, _)| key)
+    }
+
+    /// Lists operators.
+    pub async fn operators(&self, query: &PageQuery) -> Result<Page<Operator>, Error> {
+        self.get(format!("/v1/operators{}", query_string(query))).await
+    }
+
+    /// Shows an operator.
+    pub async fn operator(&self, id: OperatorId) -> Result<Operator, Error> {
+        self.get(format!("/v1/operators/{id}")).await
+    }
+
+    /// Shows the policy in force.
+    pub async fn policy(&self) -> Result<PolicyVersion, Error> {
+        self.get("/v1/policy".into()).await
+    }
+
+    /// Lists the policies that were in force, newest first.
+    pub async fn policy_versions(&self, query: &PageQuery) -> Result<Page<PolicyVersion>, Error> {
+        self.get(format!("/v1/policy/versions{}", query_string(query))).await
+    }
+
+    /// Creates a key.
+    pub async fn create_key(&self, new: &NewKey) -> Result<Key, Error> {
+        self.send(Method::POST, "/v1/keys".into(), new).await
+    }
+
+    /// Lists keys.
+    pub async fn keys(&self, query: &PageQuery) -> Result<Page<Key>, Error> {
+        self.get(format!("/v1/keys{}", query_string(query))).await
+    }
+
+    /// Shows a key.
+    pub async fn key(&self, id: KeyId) -> Result<Key, Error> {
+        self.get(format!("/v1/keys/{id}")).await
+    }
+
+    /// Moves a key to another state.
+    pub async fn set_key_state(&self, id: KeyId, change: &KeyStateChange) -> Result<Key, Error> {
+        self.send(Method::PUT, format!("/v1/keys/{id}/state"), change).await
+    }
+
+    /// Creates a wallet.
+    pub async fn create_wallet(&self, new: &NewWallet) -> Result<Wallet, Error> {
+        self.send(Method::POST, "/v1/wallets".into(), new).await
+    }
+
+    /// Lists wallets.
+    pub async fn wallets(&self, query: &PageQuery) -> Result<Page<Wallet>, Error> {
+        self.get(format!("/v1/wallets{}", query_string(query))).await
+    }
+
+    /// Shows a wallet.
+    pub async fn wallet(&self, id: WalletId) -> Result<Wallet, Error> {
+        self.get(format!("/v1/wallets/{id}")).await
+    }
+
+    /// Makes a receive address.
+    pub async fn new_address(&self, id: WalletId, new: &NewAddress) -> Result<Address, Error> {
+        self.send(Method::POST, format!("/v1/wallets/{id}/addresses"), new).await
+    }
+
+    /// Lists a wallet's receive addresses.
+    pub async fn addresses(&self, id: WalletId, query: &PageQuery) -> Result<Page<Address>, Error> {
+        self.get(format!("/v1/wallets/{id}/addresses{}", query_string(query))).await
+    }
+
+    /// Shows a wallet's balance.
+    pub async fn balance(&self, id: WalletId) -> Result<Balance, Error> {
+        self.get(format!("/v1/wallets/{id}/balance")).await
+    }
+
+    /// Lists a wallet's coins.
+    pub async fn coins(&self, id: WalletId, query: &PageQuery) -> Result<Page<Coin>, Error> {
+        self.get(format!("/v1/wallets/{id}/coins{}", query_string(query))).await
+    }
+
+    /// Lists a wallet's transactions.
+    pub async fn transactions(
+        &self,
+        id: WalletId,
+        query: &PageQuery,
+    ) -> Result<Page<WalletTransaction>, Error> {
+        self.get(format!("/v1/wallets/{id}/transactions{}", query_string(query))).await
+    }
+
+    /// Proposes an operation. The same key with the same proposal answers the same operation.
+    pub async fn propose(&self, idempotency_key: &str, proposal: &Proposal) -> Result<Proposed, Error> {
+        let call = Call {
+            method: Method::POST,
+            path: "/v1/operations".into(),
+            body: Some(self.json(proposal)?),
+            idempotency_key: Some(idempotency_key.to_owned()),
+        };
+        let (operation, head) = self.transport.call(call).await?;
+        Ok(Proposed { operation, replayed: head.headers.contains_key("idempotency-replayed") })
+    }
+
+    /// Shows what a proposal would meet.
+    pub async fn simulate(&self, proposal: &Proposal) -> Result<Simulation, Error> {
+        self.send(Method::POST, "/v1/operations/simulate".into(), proposal).await
+    }
+
+    /// Lists operations, newest first.
+    pub async fn operations(&self, filter: &OperationFilter) -> Result<Page<Operation>, Error> {
+        self.get(format!("/v1/operations{}", query_string(filter))).await
+    }
+
+    /// Shows an operation.
+    pub async fn operation(&self, id: OperationId) -> Result<Operation, Error> {
+        self.get(format!("/v1/operations/{id}")).await
+    }
+
+    /// Hands in a signed ballot.
+    pub async fn decide(&self, id: OperationId, ballot: &SignedBallot) -> Result<Operation, Error> {
+        self.send(Method::POST, format!("/v1/operations/{id}/ballots"), ballot).await
+    }
+
+    /// Withdraws an operation.
+    pub async fn cancel(&self, id: OperationId) -> Result<Operation, Error> {
+        let path = format!("/v1/operations/{id}/cancel");
+        let call = Call { method: Method::POST, path, body: None, idempotency_key: None };
+        self.transport.call(call).await.map(|(operation, _)| operation)
+    }
+
+    /// Fetches an operation's PSBT.
+    pub async fn psbt(&self, id: OperationId) -> Result<PsbtDocument, Error> {
+        self.get(format!("/v1/operations/{id}/psbt")).await
+    }
+
+    /// Hands in an operation's PSBT with more signatures.
+    pub async fn import_psbt(&self, id: OperationId, psbt: &PsbtDocument) -> Result<Operation, Error> {
+        self.send(Method::PUT, format!("/v1/operations/{id}/psbt"), psbt).await
+    }
+
+    /// Lists audit entries.
+    pub async fn audit_entries(&self, query: &PageQuery) -> Result<Page<Entry>, Error> {
+        self.get(format!("/v1/audit/entries{}", query_string(query))).await
+    }
+
+    /// Lists events after the one numbered `after`.
+    pub async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.get(format!("/v1/events{}", query_string(&EventQuery { after, limit }))).await
+    }
+
+    /// Shows fee estimates.
+    pub async fn fee_estimates(&self) -> Result<FeeEstimates, Error> {
+        self.get("/v1/fees".into()).await
+    }
+
+    /// Shows how the server is doing.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.get("/v1/status".into()).await
+    }
+}
