@@ -21,12 +21,6 @@ pub(crate) enum Error {
     #[error("packages are missing and this account may not install them; run\n    {command}")]
     MayNotInstall { command: String },
     #[error(
-        "set-up installs packages on Debian 12 only; this is {system}. Install by hand what these Debian \
-         packages hold: {packages}. RocksDB must match the binding (7.8 or 7.9, found through ROCKSDB_LIB_DIR \
-         and ROCKSDB_INCLUDE_DIR; ROCKSDB_COMPILE=1 builds it from source instead)"
-    )]
-    NotDebian12 { system: String, packages: String },
-    #[error(
         "set-up unpacks a Bitcoin node on Debian and its derivatives only (apt-get and dpkg are needed); \
          install Bitcoin Core {least} or later and name its bitcoind in BITCOIND_EXE"
     )]

@@ -23,6 +23,24 @@ enum Finding {
     Ready(String),
     /// It is not; the text says what would be done.
     Missing(String),
+    /// It cannot be told or not be installed on this system; the text says what to see to. Nothing is held
+    /// up by it: the build may well find what it needs.
+    ByHand(String),
+}
+
+impl Finding {
+    fn state(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::Missing(_) => "missing",
+            Self::ByHand(_) => "by hand",
+        }
+    }
+
+    fn what(&self) -> &str {
+        let (Self::Ready(what) | Self::Missing(what) | Self::ByHand(what)) = self;
+        what
+    }
 }
 
 /// What the machine is set up for.
@@ -81,26 +99,23 @@ pub(crate) fn run(purpose: Purpose) -> Result<(), Error> {
     let tools = paths::tools_dir()?;
     let mut lock = None;
     for component in components(purpose) {
-        if let Finding::Ready(what) = (component.find)(&tools)? {
-            say(component.name, "ready", &what);
-            continue;
-        }
-        if lock.is_none() {
-            lock = Some(lock_tools(&tools)?);
-        }
-        // Asked again: another set-up may have done it while we waited for the lock.
-        if let Finding::Missing(what) = (component.find)(&tools)? {
-            say(component.name, "install", &what);
-            (component.install)(&tools)?;
-        }
-        match (component.find)(&tools)? {
-            Finding::Ready(what) => say(component.name, "ready", &what),
-            Finding::Missing(what) => {
-                return Err(Error::Malformed {
-                    path: tools,
-                    what: format!("still to do after set-up: {what}"),
-                });
+        let find = || (component.find)(&tools);
+        let mut finding = find()?;
+        if matches!(finding, Finding::Missing(_)) {
+            if lock.is_none() {
+                lock = Some(lock_tools(&tools)?);
             }
+            // Asked again: another set-up may have done it while we waited for the lock.
+            finding = find()?;
+            if let Finding::Missing(what) = &finding {
+                say(component.name, "install", what);
+                (component.install)(&tools)?;
+                finding = find()?;
+            }
+        }
+        say(component.name, finding.state(), finding.what());
+        if let Finding::Missing(what) = finding {
+            return Err(Error::Malformed { path: tools, what: format!("still to do after set-up: {what}") });
         }
     }
     Ok(())
@@ -115,10 +130,9 @@ pub(crate) fn check(purpose: Purpose) -> Result<(), Error> {
     let mut count = 0;
     for component in components(purpose) {
         match (component.find)(&tools) {
-            Ok(Finding::Ready(what)) => say(component.name, "ready", &what),
-            Ok(Finding::Missing(what)) => {
-                say(component.name, "missing", &what);
-                count += 1;
+            Ok(finding) => {
+                say(component.name, finding.state(), finding.what());
+                count += usize::from(matches!(finding, Finding::Missing(_)));
             }
             Err(error) => {
                 say(component.name, "broken", &error.to_string());

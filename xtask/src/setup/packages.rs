@@ -20,18 +20,25 @@ const PACKAGES: [&str; 4] = [
 pub(super) fn find(_tools: &Path) -> Result<Finding, Error> {
     let system = System::of_this_machine();
     if !system.has_dpkg() {
-        // What cannot be asked for cannot be found missing either: the compiler will tell. Only where
-        // we would have to install something is this an error, and there is nothing to install with.
-        return Err(Error::NotDebian12 { system: system.name, packages: PACKAGES.join(" ") });
+        return Ok(Finding::ByHand(by_hand(&system.name, &PACKAGES)));
     }
     let missing = missing()?;
-    if missing.is_empty() {
-        return Ok(Finding::Ready(PACKAGES.join(" ")));
-    }
-    if !system.is_debian_12() {
-        return Err(Error::NotDebian12 { system: system.name, packages: missing.join(" ") });
-    }
-    Ok(Finding::Missing(format!("{} (apt-get)", missing.join(" "))))
+    Ok(if missing.is_empty() {
+        Finding::Ready(PACKAGES.join(" "))
+    } else if system.is_debian_12() {
+        Finding::Missing(format!("{} (apt-get)", missing.join(" ")))
+    } else {
+        Finding::ByHand(by_hand(&system.name, &missing))
+    })
+}
+
+/// Other systems have other names and other versions: what we install there might not be what the build needs.
+fn by_hand(system: &str, packages: &[&str]) -> String {
+    format!(
+        "packages are installed on Debian 12 only, and this is {system}: see to what Debian calls {}; RocksDB \
+         must be 7.8 or 7.9, found through ROCKSDB_LIB_DIR and ROCKSDB_INCLUDE_DIR",
+        packages.join(" ")
+    )
 }
 
 pub(super) fn install(_tools: &Path) -> Result<(), Error> {
@@ -132,5 +139,8 @@ mod tests {
         assert!(!System::parse("ID=debian\nVERSION_ID=\"13\"\n").is_debian_12());
         assert!(!System::parse("ID=ubuntu\nVERSION_ID=\"12\"\nID_LIKE=debian\n").is_debian_12());
         assert!(!System::parse("").has_dpkg());
+        assert!(
+            by_hand("Fedora 44", &["clang"]).contains("this is Fedora 44: see to what Debian calls clang;")
+        );
     }
 }
