@@ -1,4 +1,5 @@
 //! The life of a key: made, used, suspended, destroyed, and found again after a restart.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 
