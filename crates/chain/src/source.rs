@@ -114,7 +114,7 @@ pub enum RejectKind {
     MissingInputs,
     /// A lock time, a relative lock or the maturity of a coinbase is not reached: later it may be accepted.
     NotYet,
-    /// No node will ever accept it.
+    /// Its amounts, scripts or signatures do not stand: waiting or a higher fee will not help.
     Invalid,
     /// This node's relay rules refuse it: dust, size, a long chain of unconfirmed parents.
     Policy,

@@ -272,7 +272,10 @@ impl Bitcoind {
     /// # Errors
     /// [`Error::NotRunning`], or [`Error::Io`] when the operating system refuses.
     pub fn pause(&self) -> Result<(), Error> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal returns before the threads have stopped: one of them might still answer.
+        let pid = self.pid().ok_or(Error::NotRunning)?;
+        wait_until("bitcoind to freeze", STOP_DEADLINE, || all_threads_stopped(pid))
     }
 
     /// Lets a frozen node go on.
@@ -394,6 +397,19 @@ pub fn wait_until(
         }
         thread::sleep(POLL);
     }
+}
+
+fn all_threads_stopped(pid: u32) -> Result<bool, Error> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(Error::io("list bitcoind's threads"))?;
+    for thread in threads {
+        let thread = thread.map_err(Error::io("list bitcoind's threads"))?;
+        // The state follows the name, which is in parentheses; a thread that is gone answers no more either.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        if stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn is_knots(program: &Path) -> Result<bool, Error> {

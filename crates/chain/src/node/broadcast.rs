@@ -76,6 +76,8 @@ const REASONS: &[(&str, RejectKind)] = &[
     ("bad-witness-nonstandard", RejectKind::Policy),
     ("bad-", RejectKind::Invalid),
     ("mandatory-script-verify-flag-failed", RejectKind::Invalid),
+    ("non-mandatory-script-verify-flag", RejectKind::Invalid),
+    ("mempool-script-verify-flag-failed", RejectKind::Invalid),
     ("block-script-verify-flag-failed", RejectKind::Invalid),
     ("coinbase", RejectKind::Invalid),
     ("tx decode failed", RejectKind::Invalid),
@@ -128,7 +130,7 @@ mod tests {
             (-26, "scriptpubkey", Policy),
             (-26, "bad-txns-in-belowout, value in (1) < value out (2)", Invalid),
             (-26, "mandatory-script-verify-flag-failed (Signature must be zero)", Invalid),
-            (-26, "non-mandatory-script-verify-flag (No error)", Policy),
+            (-26, "mempool-script-verify-flag-failed (Witness program hash mismatch)", Invalid),
             (-22, "TX decode failed. Make sure the tx has at least one input.", Invalid),
             (-26, "a reason of the future", Policy),
         ] {

@@ -26,7 +26,7 @@ const MAX_CONCURRENT: usize = 12;
 /// A node cuts idle connections at 30 s (`-rpcservertimeout`): ours are closed before.
 const IDLE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What one call may cost, and whether it may be repeated.
 pub(super) struct Bounds<'a> {
@@ -104,6 +104,9 @@ impl Http {
         body: Bytes,
         progress: &Progress,
     ) -> Result<(StatusCode, Bytes), Error> {
+        let unreachable = |detail: &str| Error::Unreachable { detail: detail.to_owned(), maybe_sent: false };
+        // Held while waiting for a busy node too, so that those behind it do not press upon the node as well.
+        let _permit = self.permits.acquire().await.map_err(|_| unreachable("the pool is closed"))?;
         let mut refreshed = false;
         let mut reconnected = false;
         let mut pause = FIRST_PAUSE;
@@ -150,8 +153,6 @@ impl Http {
         progress: &Progress,
     ) -> Result<(StatusCode, Bytes), Error> {
         let unreachable = |detail: String, maybe_sent| Error::Unreachable { detail, maybe_sent };
-        let _permit =
-            self.permits.acquire().await.map_err(|_| unreachable("the pool is closed".to_owned(), false))?;
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.uri.clone())
