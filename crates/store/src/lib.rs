@@ -7,7 +7,7 @@
 //!   cross tenants, a [`SystemTx`].
 //! * Tables belong to the crates above, which hand over their [`Migration`]s; nothing of SQLite shows through, so
 //!   that the ledger can move to PostgreSQL. Keep statements in the subset that both understand.
-//! * Change [`writer`] and [`readers`] only with the tests in `tests/` at hand: durability hangs on them.
+//! * Change `writer` and `readers` only with the tests in `tests/` at hand: durability hangs on them.
 
 mod backup;
 mod data_dir;

@@ -56,12 +56,12 @@ fn a_ledger_at_its_size_limit_refuses_whole_closures_and_recovers() {
         let folder = tempfile::tempdir().unwrap();
         let options = LedgerOptions { max_pages: Some(80), ..LedgerOptions::default() };
         let ledger = Ledger::open(&folder.path().join("l"), MIGRATIONS, options).unwrap();
-        full_and_back(&ledger, |_| {}).await;
+        full_and_back(&ledger, || {}).await;
     });
 }
 
 /// Fills the ledger, checks that nothing half-done stays, makes room inside it, and goes on.
-async fn full_and_back(ledger: &Ledger, make_room: impl Fn(bool)) {
+async fn full_and_back(ledger: &Ledger, make_room: impl Fn()) {
     let tenant = TenantId::new();
     let body = "x".repeat(3000);
     let (kept, error) = fill(ledger, tenant, &body).await;
@@ -71,23 +71,28 @@ async fn full_and_back(ledger: &Ledger, make_room: impl Fn(bool)) {
     assert!(!kept.is_empty());
     assert_eq!(ids(ledger, tenant).await, kept, "exactly what was acknowledged, and reads go on");
 
-    // A closure that ignores the failure of its second statement is not kept by halves.
-    let big = "y".repeat(2_000_000);
-    let ignored = ledger
-        .write(tenant, move |tx| {
-            tx.execute("UPDATE notes SET body = 'half' WHERE tenant = :tenant AND id = 0", &[])?;
-            let sql = "INSERT INTO notes (tenant, id, body) VALUES (:tenant, -1, :body)";
-            drop(tx.execute(sql, &params! { "body" => big }));
-            Ok::<_, Error>(())
-        })
-        .await
-        .unwrap_err();
-    assert_eq!(fault(&ignored), StorageFault::Full);
-    let halves = "SELECT id FROM notes WHERE tenant = :tenant AND (body = 'half' OR id < 0)";
-    let halves = ledger.read(tenant, move |tx| tx.query(halves, &[], |row| row.get::<i64>("id"))).await;
-    assert!(halves.unwrap_or_else(|error: Error| panic!("{error}")).is_empty());
+    // A closure that ignores the failure of its second statement is not kept by halves. The first of these makes
+    // SQLite roll back the transaction, the second only the statement.
+    let one_row = "INSERT INTO notes (tenant, id, body) VALUES (:tenant, -1, :body)";
+    let many_rows = "INSERT INTO notes (tenant, id, body)
+                     SELECT tenant, -1 - id, :body FROM notes WHERE tenant = :tenant";
+    for sql in [one_row, many_rows] {
+        let values = params! { "body" => "y".repeat(2_000_000) };
+        let ignored = ledger
+            .write(tenant, move |tx| {
+                tx.execute("UPDATE notes SET body = 'half' WHERE tenant = :tenant AND id = 0", &[])?;
+                drop(tx.execute(sql, &values));
+                Ok::<_, Error>(())
+            })
+            .await
+            .unwrap_err();
+        assert_eq!(fault(&ignored), StorageFault::Full);
+        let halves = "SELECT id FROM notes WHERE tenant = :tenant AND (body = 'half' OR id < 0)";
+        let halves = ledger.read(tenant, move |tx| tx.query(halves, &[], |row| row.get::<i64>("id"))).await;
+        assert!(halves.unwrap_or_else(|error: Error| panic!("{error}")).is_empty());
+    }
 
-    make_room(true);
+    make_room();
     let emptied = ledger
         .write(tenant, |tx| tx.execute("DELETE FROM notes WHERE tenant = :tenant AND id > 0", &[]))
         .await
@@ -138,7 +143,7 @@ fn a_full_file_system() {
     mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &folder);
     run(async {
         let ledger = Ledger::open(&folder.join("l"), MIGRATIONS, LedgerOptions::default()).unwrap();
-        full_and_back(&ledger, |_| mount(&["-o", "remount,size=16m"], &folder)).await;
+        full_and_back(&ledger, || mount(&["-o", "remount,size=16m"], &folder)).await;
         ledger.close();
         Ledger::open(&folder.join("l"), MIGRATIONS, LedgerOptions::default()).unwrap();
     });
