@@ -82,6 +82,8 @@ async fn full_and_back(ledger: &Ledger, make_room: impl Fn()) {
             .write(tenant, move |tx| {
                 tx.execute("UPDATE notes SET body = 'half' WHERE tenant = :tenant AND id = 0", &[])?;
                 drop(tx.execute(sql, &values));
+                // After a rollback by the engine this would be a transaction of its own.
+                drop(tx.execute("UPDATE notes SET body = 'half' WHERE tenant = :tenant AND id = 1", &[]));
                 Ok::<_, Error>(())
             })
             .await
