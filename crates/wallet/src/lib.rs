@@ -1,1 +1,41 @@
-//! Descriptors, coins and PSBTs.
+//! Bitcoin wallets: descriptors, coins, and the transactions that spend them.
+//!
+//! * [`Wallets`] holds all wallets of all tenants. What is known of the chain comes in through
+//!   [`BlockSink`](anya_chain::BlockSink); what was shown to anyone (addresses, reservations) is durable before.
+//! * A payment is drafted ([`Draft`]), its coins are reserved in the caller's ledger transaction, and it is signed
+//!   only when it still says exactly what was agreed ([`Terms`]).
+//! * A PSBT that comes from outside is never believed: everything but signatures is computed anew, and a signature is
+//!   taken over only when it verifies.
+//!
+//! Change [`psbt`] and [`reserve`] only with the tests at hand: what they let through is spent.
+
+mod blocks;
+mod bump;
+mod coins;
+mod descriptor;
+mod draft;
+mod error;
+mod info;
+mod origin;
+mod psbt;
+mod reserve;
+mod rows;
+mod select;
+mod sink;
+mod state;
+mod status;
+mod view;
+mod wallets;
+mod watch;
+
+pub use coins::{Balance, Coin, WalletTransaction};
+pub use draft::{Change, Draft, DraftBump, DraftCpfp, DraftRequest, Recipient};
+pub use error::{Error, Result};
+pub use info::{AddressInfo, Cosigner, NewWallet, Page, ScriptKind, Signer, WalletInfo};
+pub use origin::AccountXpub;
+pub use psbt::{Checked, MAX_PSBT_BYTES, Signed, Terms, parse_psbt};
+pub use reserve::release;
+pub use rows::MIGRATIONS;
+pub use select::MAX_INPUTS;
+pub use status::TxStatus;
+pub use wallets::Wallets;

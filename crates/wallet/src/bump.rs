@@ -1,0 +1,192 @@
+//! Helping a transaction that waits: replacing it (BIP125), or a child that pays for it.
+
+use anya_primitives::{Amount, FeeRate, TenantId, WalletId};
+use bdk_wallet::KeychainKind;
+use bitcoin::{OutPoint, Txid, Weight};
+
+use crate::{
+    draft::{Draft, DraftBump, DraftCpfp, Made, Recipient, check_fee_rate, outputs},
+    error::{Error, Result},
+    select::{Wanted, fee_for, signed_weight},
+    state::State,
+    view::{MAX_ANCESTORS, View, ViewCoin, ViewTx},
+    wallets::Wallets,
+};
+
+/// What a replacement must pay beyond what it replaces, for its own weight: nodes' default incremental relay fee of
+/// 1 sat/vB (BIP125, rule 4).
+const INCREMENT: FeeRate = FeeRate::from_sat_per_kwu(250);
+
+fn waiting(view: &View, txid: Txid) -> Result<&ViewTx> {
+    let found = view.transactions.get(&txid).ok_or(Error::NoTransaction(txid))?;
+    match found.place.block() {
+        Some(_) => Err(Error::AlreadyConfirmed(txid)),
+        None => Ok(found),
+    }
+}
+
+/// The weight of an own transaction whose witnesses may not be known: the most it can have.
+fn weight(view: &ViewTx, keys: &crate::descriptor::Keys) -> Weight {
+    let mut bare = view.transaction.as_ref().clone();
+    bare.input.iter_mut().for_each(|input| input.witness.clear());
+    view.transaction.weight().max(signed_weight(&bare, keys))
+}
+
+impl Wallets {
+    /// Drafts a replacement of an own unconfirmed transaction: the same recipients, all of its coins, and more fee.
+    ///
+    /// # Errors
+    /// [`Error::NotReplaceable`] when the transaction is not all ours, does not signal, or has children;
+    /// [`Error::FeeRateTooLow`] with the rate that would do.
+    pub async fn draft_fee_bump(&self, tenant: TenantId, wallet: WalletId, bump: DraftBump) -> Result<Draft> {
+        check_fee_rate(bump.fee_rate)?;
+        let txid = bump.replaces;
+        let no = move |reason| Error::NotReplaceable { txid, reason };
+        self.draft(tenant, wallet, |slot, ground, state, view, blocks| {
+            let old = waiting(view, txid)?;
+            let old_fee = old.fee().ok_or_else(|| no("not all of its inputs are this wallet's"))?;
+            if !old.transaction.input.iter().any(|input| input.sequence.is_rbf()) {
+                return Err(no("it does not signal that it may be replaced (BIP125)"));
+            }
+            if view.has_unconfirmed_child(txid) {
+                return Err(no(
+                    "another unconfirmed transaction spends its outputs and would be lost with it",
+                ));
+            }
+            let (recipients, change) = split(old, state);
+            let index = match change {
+                // Both will never confirm, so the address is used once all the same.
+                Some(index) => index,
+                None => ground.change_index(state)?,
+            };
+            let required = own_inputs(old, state, view)?;
+            let (free, reserved) = ground.free(view, blocks.height());
+            // A replacement must not add unconfirmed inputs (BIP125, rule 2).
+            let optional = free.into_iter().filter(|(_, coin)| coin.place.block().is_some()).collect();
+            let wanted = Wanted {
+                outputs: outputs(&recipients),
+                fee_rate: bump.fee_rate,
+                fee_cap: bump.fee_cap,
+                extra_fee: Amount::ZERO,
+                required,
+                optional,
+                change: slot.keys.script_at(KeychainKind::Internal, index)?,
+                reserved,
+                height: blocks.height(),
+                keys: &slot.keys,
+            };
+            let built = wanted.build()?;
+            // BIP125, rules 3 and 4: more than what it replaces, and its own relay on top.
+            let least = old_fee + fee_for(INCREMENT, built.weight)?;
+            // Later nodes also want the rate to rise. The replaced one's is taken at the weight it really has.
+            let old_rate = rate_up(old_fee, old.transaction.weight());
+            let minimum = rate_up(least, built.weight).max(above(old_rate));
+            if built.fee < least || rate(built.fee, built.weight) < minimum {
+                let reason = "a replacement must pay for what it replaces and for itself";
+                return Err(Error::FeeRateTooLow { minimum, reason });
+            }
+            let made = Made { operation: bump.operation, recipients, index, replaces: Some(txid) };
+            made.draft(tenant, wallet, &slot.keys, state, built)
+        })
+        .await
+    }
+
+    /// Drafts a child that spends the change of an own unconfirmed transaction back to the wallet, with a fee that
+    /// brings parent and child together to the wanted rate.
+    ///
+    /// # Errors
+    /// [`Error::NoChild`] when there is no free change to spend; [`Error::FeeRateTooLow`] when the parent pays as much
+    /// already.
+    pub async fn draft_cpfp(&self, tenant: TenantId, wallet: WalletId, child: DraftCpfp) -> Result<Draft> {
+        check_fee_rate(child.fee_rate)?;
+        let txid = child.parent;
+        let no = move |reason| Error::NoChild { txid, reason };
+        self.draft(tenant, wallet, |slot, ground, state, view, blocks| {
+            waiting(view, txid)?;
+            let package =
+                view.unconfirmed_chain(txid).ok_or_else(|| no("not all of its parents are known"))?;
+            if package.len() > MAX_ANCESTORS {
+                return Err(no("it builds on too many unconfirmed transactions"));
+            }
+            let mut paid = Amount::ZERO;
+            let mut weighs = Weight::ZERO;
+            for member in package {
+                let unknown = || no("it, or one that it builds on, is not all paid by this wallet");
+                paid += member.fee().ok_or_else(unknown)?;
+                weighs += weight(member, &slot.keys);
+            }
+            let lacks = fee_for(child.fee_rate, weighs)?
+                .checked_sub(paid)
+                .filter(|lacks| *lacks > Amount::ZERO)
+                .ok_or(Error::FeeRateTooLow {
+                    minimum: above(rate_up(paid, weighs)),
+                    reason: "the transaction pays that much already",
+                })?;
+            let (free, reserved) = ground.free(view, blocks.height());
+            let (required, optional): (Vec<_>, Vec<_>) = free.into_iter().partition(|(outpoint, coin)| {
+                outpoint.txid == txid && coin.keychain == KeychainKind::Internal
+            });
+            if required.is_empty() {
+                return Err(no("it has no change that is free"));
+            }
+            let optional = optional.into_iter().filter(|(_, coin)| coin.place.block().is_some()).collect();
+            let index = ground.change_index(state)?;
+            let wanted = Wanted {
+                outputs: Vec::new(),
+                fee_rate: child.fee_rate,
+                fee_cap: child.fee_cap,
+                extra_fee: lacks,
+                required,
+                optional,
+                change: slot.keys.script_at(KeychainKind::Internal, index)?,
+                reserved,
+                height: blocks.height(),
+                keys: &slot.keys,
+            };
+            let built = wanted.build()?;
+            let made = Made { operation: child.operation, recipients: Vec::new(), index, replaces: None };
+            made.draft(tenant, wallet, &slot.keys, state, built)
+        })
+        .await
+    }
+}
+
+/// What an own transaction pays to others, and the index of its change.
+fn split(old: &ViewTx, state: &State) -> (Vec<Recipient>, Option<u32>) {
+    let mut recipients = Vec::new();
+    let mut change = None;
+    for output in &old.transaction.output {
+        match state.own_script(&output.script_pubkey) {
+            Some((KeychainKind::Internal, index)) => change = Some(index),
+            _ => recipients.push((output.script_pubkey.clone(), output.value)),
+        }
+    }
+    (recipients, change)
+}
+
+/// The coins that an own transaction spends, as if it did not.
+fn own_inputs(old: &ViewTx, state: &State, view: &View) -> Result<Vec<(OutPoint, ViewCoin)>> {
+    let coin = |outpoint: OutPoint| {
+        let (keychain, index, txout) =
+            state.own_output(outpoint).ok_or_else(|| Error::internal("an own input is known"))?;
+        let place = view
+            .transactions
+            .get(&outpoint.txid)
+            .map(|parent| parent.place)
+            .ok_or(Error::NoTransaction(outpoint.txid))?;
+        Ok((outpoint, ViewCoin::respent(txout.clone(), keychain, index, place)))
+    };
+    old.transaction.input.iter().map(|input| coin(input.previous_output)).collect()
+}
+
+fn rate(fee: Amount, weight: Weight) -> FeeRate {
+    FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1000) / weight.to_wu().max(1))
+}
+
+fn rate_up(fee: Amount, weight: Weight) -> FeeRate {
+    FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1000).div_ceil(weight.to_wu().max(1)))
+}
+
+fn above(rate: FeeRate) -> FeeRate {
+    FeeRate::from_sat_per_kwu(rate.to_sat_per_kwu().saturating_add(1))
+}

@@ -1,0 +1,282 @@
+//! From account keys to descriptors, scripts and the keys that sign for them.
+
+use std::sync::LazyLock;
+
+use anya_primitives::{KeyId, Network};
+use bdk_wallet::{
+    KeychainKind,
+    miniscript::{
+        DefiniteDescriptorKey, Descriptor, DescriptorPublicKey, ForEachKey as _,
+        descriptor::{DerivPaths, DescriptorMultiXKey, Wildcard},
+    },
+};
+use bitcoin::{
+    Address, PublicKey, ScriptBuf, Weight, XOnlyPublicKey,
+    bip32::{ChildNumber, DerivationPath},
+    secp256k1::{Secp256k1, VerifyOnly},
+};
+
+use crate::{
+    error::{Error, Result},
+    info::{ScriptKind, Signer},
+    origin::AccountXpub,
+};
+
+/// Verification needs no secrets and one set of tables for everyone.
+pub(crate) static SECP: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
+
+/// The last index that BIP32 has without hardening.
+pub(crate) const LAST_INDEX: u32 = (1 << 31) - 1;
+
+/// Who holds a participant's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The keyring, and it signs by itself.
+    Active(KeyId),
+    /// The keyring, and it never signs by itself.
+    Reserve,
+    /// Somebody else.
+    Outside,
+}
+
+/// One signer with its account key.
+#[derive(Clone, Debug)]
+pub(crate) struct Participant {
+    pub(crate) name: String,
+    pub(crate) holder: Holder,
+    pub(crate) account: AccountXpub,
+}
+
+/// How inputs of a wallet are satisfied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spend {
+    Wpkh,
+    Tr,
+    Wsh,
+}
+
+/// A wallet's descriptors and signers.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    pub(crate) spend: Spend,
+    pub(crate) threshold: usize,
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) receive: Descriptor<DescriptorPublicKey>,
+    pub(crate) change: Descriptor<DescriptorPublicKey>,
+    /// Both keychains in one text, with checksum.
+    pub(crate) shown: String,
+    /// The most weight that a signature adds to an input, beyond an empty witness.
+    pub(crate) satisfaction: Weight,
+}
+
+impl Keys {
+    /// The descriptors of `script` over `accounts`, one for each signer in the order of the script.
+    pub(crate) fn new(script: &ScriptKind, accounts: Vec<AccountXpub>) -> Result<Self> {
+        let (spend, threshold, signers) = match script {
+            ScriptKind::Wpkh { key, .. } => {
+                (Spend::Wpkh, 1, vec![("owner".to_owned(), Holder::Active(*key))])
+            }
+            ScriptKind::Tr { key, .. } => (Spend::Tr, 1, vec![("owner".to_owned(), Holder::Active(*key))]),
+            ScriptKind::WshSortedMulti { threshold, cosigners } => {
+                let signers = cosigners.iter().map(|cosigner| {
+                    let holder = match &cosigner.signer {
+                        Signer::Active { key, .. } => Holder::Active(*key),
+                        Signer::Reserve { .. } => Holder::Reserve,
+                        Signer::Outside { .. } => Holder::Outside,
+                    };
+                    (cosigner.name.clone(), holder)
+                });
+                let threshold = usize::try_from(*threshold).map_err(Error::internal)?;
+                (Spend::Wsh, threshold, signers.collect())
+            }
+        };
+        if signers.len() != accounts.len() {
+            return Err(Error::internal("a wallet has as many accounts as signers"));
+        }
+        let participants: Vec<Participant> = signers
+            .into_iter()
+            .zip(accounts)
+            .map(|((name, holder), account)| Participant { name, holder, account })
+            .collect();
+        check_distinct(&participants)?;
+        let shown = describe(spend, threshold, &participants)?;
+        shown.sanity_check().map_err(|error| Error::invalid("script", error.to_string()))?;
+        let text = shown.to_string();
+        let [receive, change]: [_; 2] = shown
+            .into_single_descriptors()
+            .map_err(Error::internal)?
+            .try_into()
+            .map_err(|_| Error::internal("a wallet has two keychains"))?;
+        let satisfaction = receive.max_weight_to_satisfy().map_err(Error::internal)?;
+        Ok(Self { spend, threshold, participants, receive, change, shown: text, satisfaction })
+    }
+
+    pub(crate) fn descriptor(&self, keychain: KeychainKind) -> &Descriptor<DescriptorPublicKey> {
+        match keychain {
+            KeychainKind::External => &self.receive,
+            KeychainKind::Internal => &self.change,
+        }
+    }
+
+    pub(crate) fn at(&self, keychain: KeychainKind, index: u32) -> Result<Descriptor<DefiniteDescriptorKey>> {
+        self.descriptor(keychain).at_derivation_index(index).map_err(Error::internal)
+    }
+
+    pub(crate) fn script_at(&self, keychain: KeychainKind, index: u32) -> Result<ScriptBuf> {
+        Ok(self.at(keychain, index)?.script_pubkey())
+    }
+
+    pub(crate) fn address_at(&self, network: Network, keychain: KeychainKind, index: u32) -> Result<Address> {
+        Address::from_script(&self.script_at(keychain, index)?, bitcoin::Network::from(network))
+            .map_err(Error::internal)
+    }
+
+    /// The key with which `participant` signs at this place, and its path from the root.
+    pub(crate) fn signing_key(
+        &self,
+        participant: &Participant,
+        keychain: KeychainKind,
+        index: u32,
+    ) -> Result<(PublicKey, DerivationPath)> {
+        let normal = |index| ChildNumber::from_normal_idx(index).map_err(Error::internal);
+        let tail = [normal(branch(keychain))?, normal(index)?];
+        let key = participant.account.xpub.derive_pub(&*SECP, &tail).map_err(Error::internal)?;
+        Ok((PublicKey::new(key.public_key), participant.account.path.extend(tail)))
+    }
+
+    /// The key that an output of a `tr` wallet commits to: the account's key, tweaked without scripts (BIP86).
+    pub(crate) fn output_key(internal: PublicKey) -> XOnlyPublicKey {
+        use bitcoin::key::TapTweak as _;
+        let (key, _) = internal.inner.x_only_public_key();
+        key.tap_tweak(&*SECP, None).0.to_x_only_public_key()
+    }
+}
+
+/// BIP44: 0 for receiving, 1 for change.
+fn branch(keychain: KeychainKind) -> u32 {
+    match keychain {
+        KeychainKind::External => 0,
+        KeychainKind::Internal => 1,
+    }
+}
+
+fn check_distinct(participants: &[Participant]) -> Result<()> {
+    for (index, participant) in participants.iter().enumerate() {
+        let earlier = &participants[..index];
+        let key = &participant.account.xpub.public_key;
+        let root = participant.account.fingerprint;
+        if earlier
+            .iter()
+            .any(|other| other.account.xpub.public_key == *key || other.account.fingerprint == root)
+        {
+            return Err(Error::invalid(
+                format!("script.cosigners[{index}]"),
+                "another cosigner has the same key: one key must not count twice",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn describe(
+    spend: Spend,
+    threshold: usize,
+    participants: &[Participant],
+) -> Result<Descriptor<DescriptorPublicKey>> {
+    let mut keys =
+        participants.iter().map(|participant| multipath(&participant.account)).collect::<Result<Vec<_>>>()?;
+    let refuse = |error: bdk_wallet::miniscript::Error| Error::invalid("script", error.to_string());
+    let descriptor = match (spend, keys.pop()) {
+        (Spend::Wpkh, Some(key)) if keys.is_empty() => Descriptor::new_wpkh(key),
+        (Spend::Tr, Some(key)) if keys.is_empty() => Descriptor::new_tr(key, None),
+        (Spend::Wsh, Some(key)) => {
+            keys.push(key);
+            Descriptor::new_wsh_sortedmulti(threshold, keys)
+        }
+        _ => return Err(Error::internal("a single-key wallet has one signer")),
+    };
+    let descriptor = descriptor.map_err(refuse)?;
+    debug_assert!(descriptor.for_each_key(DescriptorPublicKey::is_multipath));
+    Ok(descriptor)
+}
+
+/// `[origin]xpub/<0;1>/*` (BIP389).
+fn multipath(account: &AccountXpub) -> Result<DescriptorPublicKey> {
+    let path = |index| ChildNumber::from_normal_idx(index).map(|step| DerivationPath::from(vec![step]));
+    let paths = vec![path(0).map_err(Error::internal)?, path(1).map_err(Error::internal)?];
+    Ok(DescriptorPublicKey::MultiXPub(DescriptorMultiXKey {
+        origin: Some((account.fingerprint, account.path.clone())),
+        xkey: account.xpub,
+        derivation_paths: DerivPaths::new(paths).ok_or_else(|| Error::internal("two paths are some"))?,
+        wildcard: Wildcard::Unhardened,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::{
+        bip32::{Xpriv, Xpub},
+        secp256k1::Secp256k1 as Full,
+    };
+
+    use super::*;
+
+    /// The phrase of BIP84's and BIP86's vectors: "abandon" eleven times, then "about".
+    const ROOT: &str = "xprv9s21ZrQH143K3GJpoapnV8SFfukcVBSfeCficPSGfubmSFDxo1kuHnLisriDvSnRRuL2Qrg5ggqHKNVpxR86QEC8w35uxmGoggxtQTPvfUu";
+
+    fn account(path: &str) -> AccountXpub {
+        let secp = Full::new();
+        let root: Xpriv = ROOT.parse().unwrap();
+        let path: DerivationPath = path.parse().unwrap();
+        let xpub = Xpub::from_priv(&secp, &root.derive_priv(&secp, &path).unwrap());
+        AccountXpub { fingerprint: root.fingerprint(&secp), path, xpub }
+    }
+
+    fn addresses(keys: &Keys) -> [String; 3] {
+        [(KeychainKind::External, 0), (KeychainKind::External, 1), (KeychainKind::Internal, 0)]
+            .map(|(keychain, index)| keys.address_at(Network::Mainnet, keychain, index).unwrap().to_string())
+    }
+
+    #[test]
+    fn bip84_vectors() {
+        let script = ScriptKind::Wpkh { key: KeyId::new(), account: 0 };
+        let keys = Keys::new(&script, vec![account("84'/0'/0'")]).unwrap();
+        assert_eq!(
+            addresses(&keys),
+            [
+                "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu",
+                "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g",
+                "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el",
+            ]
+        );
+    }
+
+    #[test]
+    fn bip86_vectors() {
+        let script = ScriptKind::Tr { key: KeyId::new(), account: 0 };
+        let keys = Keys::new(&script, vec![account("86'/0'/0'")]).unwrap();
+        assert_eq!(
+            addresses(&keys),
+            [
+                "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr",
+                "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh",
+                "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7",
+            ]
+        );
+        let (key, path) = keys.signing_key(&keys.participants[0], KeychainKind::External, 0).unwrap();
+        assert_eq!(path.to_string(), "86'/0'/0'/0/0");
+        assert_eq!(
+            Keys::output_key(key).to_string(),
+            "a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
+        );
+    }
+
+    #[test]
+    fn the_shown_descriptor_carries_origin_both_keychains_and_checksum() {
+        let script = ScriptKind::Wpkh { key: KeyId::new(), account: 0 };
+        let keys = Keys::new(&script, vec![account("84'/0'/0'")]).unwrap();
+        assert!(keys.shown.starts_with("wpkh([73c5da0a/84'/0'/0']xpub"), "{}", keys.shown);
+        let (body, checksum) = keys.shown.split_once('#').unwrap();
+        assert!(body.ends_with("/<0;1>/*)") && checksum.len() == 8, "{}", keys.shown);
+    }
+}

@@ -1,0 +1,229 @@
+//! The rows behind wallets.
+
+use anya_primitives::{Network, OperationId, TenantId, WalletId};
+use anya_store::{Migration, Row, SystemTx, TenantTx, json, params};
+use bdk_wallet::{ChangeSet, chain::Merge as _};
+use bitcoin::{Address, OutPoint};
+
+use crate::{
+    error::{Error, Result},
+    info::{AddressInfo, ScriptKind, WalletInfo},
+    origin::AccountXpub,
+};
+
+/// The tables of this crate.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { name: "wallet/0001_wallets", sql: include_str!("../migrations/0001_wallets.sql") }];
+
+/// So many pieces of one level are merged into one of the next.
+const PIECES: usize = 32;
+
+/// A wallet as it is stored.
+pub(crate) struct WalletRow {
+    pub(crate) info: WalletInfo,
+    pub(crate) accounts: Vec<AccountXpub>,
+}
+
+const COLUMNS: &str = "id, name, network, script, accounts, descriptor, birthday, created_at";
+
+fn wallet(row: &Row<'_>) -> Result<WalletRow> {
+    let script: ScriptKind = row.json("script")?;
+    Ok(WalletRow {
+        info: WalletInfo {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            network: row.get::<Network>("network")?,
+            script,
+            descriptor: row.get("descriptor")?,
+            created_at: row.get("created_at")?,
+            birthday_height: row.get("birthday")?,
+        },
+        accounts: row.json("accounts")?,
+    })
+}
+
+pub(crate) fn all_wallets(tx: &SystemTx<'_>) -> Result<Vec<(TenantId, WalletRow)>> {
+    let sql = format!("SELECT tenant, {COLUMNS} FROM wallets ORDER BY tenant, id");
+    tx.query(&sql, &[], |row| Ok((row.get("tenant")?, wallet(row)?)))
+}
+
+pub(crate) fn name_taken(tx: &TenantTx<'_>, name: &str) -> Result<bool> {
+    let sql = "SELECT id FROM wallets WHERE tenant = :tenant AND name = :name";
+    let found =
+        tx.query_opt(sql, &params! { "name" => name }, |row| Ok::<_, Error>(row.get::<WalletId>("id")?))?;
+    Ok(found.is_some())
+}
+
+pub(crate) fn descriptor_taken(tx: &TenantTx<'_>, descriptor: &str) -> Result<bool> {
+    let sql = "SELECT id FROM wallets WHERE tenant = :tenant AND descriptor = :descriptor";
+    let found = tx.query_opt(sql, &params! { "descriptor" => descriptor }, |row| {
+        Ok::<_, Error>(row.get::<WalletId>("id")?)
+    })?;
+    Ok(found.is_some())
+}
+
+pub(crate) fn insert_wallet(tx: &TenantTx<'_>, info: &WalletInfo, accounts: &[AccountXpub]) -> Result<()> {
+    if name_taken(tx, &info.name)? {
+        return Err(Error::NameTaken(info.name.clone()));
+    }
+    if descriptor_taken(tx, &info.descriptor)? {
+        return Err(Error::SameDescriptor);
+    }
+    tx.execute(
+        "INSERT INTO wallets (tenant, id, name, network, script, accounts, descriptor, birthday, created_at)
+         VALUES (:tenant, :id, :name, :network, :script, :accounts, :descriptor, :birthday, :created_at)",
+        &params! {
+            "id" => info.id, "name" => &info.name, "network" => info.network, "script" => json(&info.script)?,
+            "accounts" => json(accounts)?, "descriptor" => &info.descriptor,
+            "birthday" => info.birthday_height, "created_at" => info.created_at,
+        },
+    )?;
+    Ok(())
+}
+
+/// Adds a piece of what is known of a wallet, and merges pieces that have become many.
+pub(crate) fn add_changeset(tx: &TenantTx<'_>, wallet: WalletId, change: &ChangeSet) -> Result<()> {
+    insert_changeset(tx, wallet, 0, change)?;
+    for level in 0u32.. {
+        let pieces = tx.query(
+            "SELECT seq FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet AND level = :level",
+            &params! { "wallet" => wallet, "level" => level },
+            |row| Ok::<_, Error>(row.get::<i64>("seq")?),
+        )?;
+        if pieces.len() < PIECES {
+            break;
+        }
+        let mut merged = ChangeSet::default();
+        let bodies = tx.query(
+            "SELECT body FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet AND level = :level",
+            &params! { "wallet" => wallet, "level" => level },
+            |row| Ok::<_, Error>(row.json::<ChangeSet>("body")?),
+        )?;
+        bodies.into_iter().for_each(|body| merged.merge(body));
+        tx.execute(
+            "DELETE FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet AND level = :level",
+            &params! { "wallet" => wallet, "level" => level },
+        )?;
+        insert_changeset(tx, wallet, level + 1, &merged)?;
+    }
+    Ok(())
+}
+
+fn insert_changeset(tx: &TenantTx<'_>, wallet: WalletId, level: u32, change: &ChangeSet) -> Result<()> {
+    tx.execute(
+        "INSERT INTO wallet_changesets (tenant, wallet, seq, level, body) VALUES (:tenant, :wallet,
+            (SELECT COALESCE(MAX(seq), 0) + 1 FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet),
+            :level, :body)",
+        &params! { "wallet" => wallet, "level" => level, "body" => json(change)? },
+    )?;
+    Ok(())
+}
+
+/// Everything that is known of a wallet, merged. Merging does not depend on the order.
+pub(crate) fn changeset(tx: &TenantTx<'_>, wallet: WalletId) -> Result<ChangeSet> {
+    let mut merged = ChangeSet::default();
+    let bodies = tx.query(
+        "SELECT body FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet",
+        &params! { "wallet" => wallet },
+        |row| Ok::<_, Error>(row.json::<ChangeSet>("body")?),
+    )?;
+    bodies.into_iter().for_each(|body| merged.merge(body));
+    Ok(merged)
+}
+
+pub(crate) fn insert_address(
+    tx: &TenantTx<'_>,
+    wallet: WalletId,
+    address: &AddressInfo,
+) -> Result<(), anya_store::Error> {
+    tx.execute(
+        "INSERT INTO wallet_addresses (tenant, wallet, position, address, label, created_at)
+         VALUES (:tenant, :wallet, :position, :address, :label, :created_at)",
+        &params! {
+            "wallet" => wallet, "position" => address.index, "address" => address.address.to_string(),
+            "label" => address.label.clone(), "created_at" => address.created_at,
+        },
+    )?;
+    Ok(())
+}
+
+fn address(row: &Row<'_>, wallet: WalletId) -> Result<AddressInfo> {
+    let text: String = row.get("address")?;
+    let unchecked: Address<bitcoin::address::NetworkUnchecked> =
+        text.parse().map_err(|_| Error::Damaged { wallet, reason: "an address cannot be read".into() })?;
+    Ok(AddressInfo {
+        index: row.get("position")?,
+        // It was written by `insert_address` for the wallet's own network.
+        address: unchecked.assume_checked(),
+        label: row.get("label")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+pub(crate) fn addresses(
+    tx: &TenantTx<'_>,
+    wallet: WalletId,
+    after: Option<u32>,
+    limit: usize,
+) -> Result<Vec<AddressInfo>> {
+    tx.query(
+        "SELECT position, address, label, created_at FROM wallet_addresses
+         WHERE tenant = :tenant AND wallet = :wallet AND position > :after ORDER BY position LIMIT :limit",
+        &params! {
+            "wallet" => wallet, "after" => after.map_or(-1, i64::from),
+            "limit" => i64::try_from(limit).map_err(Error::internal)?,
+        },
+        |row| address(row, wallet),
+    )
+}
+
+pub(crate) fn find_address(tx: &TenantTx<'_>, text: &str) -> Result<Option<(WalletId, AddressInfo)>> {
+    tx.query_opt(
+        "SELECT wallet, position, address, label, created_at FROM wallet_addresses
+         WHERE tenant = :tenant AND address = :address",
+        &params! { "address" => text },
+        |row| {
+            let wallet: WalletId = row.get("wallet")?;
+            Ok((wallet, address(row, wallet)?))
+        },
+    )
+}
+
+/// Which operation holds which coin of a wallet.
+pub(crate) fn reservations(tx: &TenantTx<'_>, wallet: WalletId) -> Result<Vec<(OutPoint, OperationId)>> {
+    tx.query(
+        "SELECT outpoint, operation FROM coin_reservations WHERE tenant = :tenant AND wallet = :wallet",
+        &params! { "wallet" => wallet },
+        |row| {
+            let text: String = row.get("outpoint")?;
+            let outpoint = text
+                .parse()
+                .map_err(|_| Error::Damaged { wallet, reason: "a coin cannot be read".into() })?;
+            Ok((outpoint, row.get("operation")?))
+        },
+    )
+}
+
+/// A reserved draft.
+pub(crate) struct DraftRow {
+    pub(crate) operation: OperationId,
+    pub(crate) txid: String,
+    pub(crate) inputs: Vec<OutPoint>,
+    pub(crate) change_index: Option<u32>,
+}
+
+pub(crate) fn drafts(tx: &TenantTx<'_>, wallet: WalletId) -> Result<Vec<DraftRow>> {
+    tx.query(
+        "SELECT operation, txid, inputs, change_index FROM wallet_drafts
+         WHERE tenant = :tenant AND wallet = :wallet",
+        &params! { "wallet" => wallet },
+        |row| {
+            Ok(DraftRow {
+                operation: row.get("operation")?,
+                txid: row.get("txid")?,
+                inputs: row.json("inputs")?,
+                change_index: row.get("change_index")?,
+            })
+        },
+    )
+}

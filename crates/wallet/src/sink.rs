@@ -1,0 +1,354 @@
+//! What the follower brings: blocks, blocks taken back, and the mempool.
+//!
+//! A block reaches all wallets in one ledger transaction together with the position, so that no crash can leave
+//! wallets at different heights. Blocks that touch no wallet are written later, many at once.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use anya_chain::{BlockRef, BlockSink, SinkError};
+use anya_store::SystemTx;
+use async_trait::async_trait;
+use bdk_wallet::ChangeSet;
+use bitcoin::{Block, Transaction, Txid};
+use tokio::sync::OwnedRwLockWriteGuard;
+
+use crate::{
+    blocks::Blocks,
+    error::{Error, Result},
+    rows,
+    state::{State, is_empty},
+    view::Place,
+    wallets::{Inner, Wallets, whole},
+    watch::Address,
+};
+
+/// So many blocks that touch nothing are written at once. After a crash they are fetched again.
+const UNWRITTEN: usize = 100;
+
+/// The wallets that a block or a look at the mempool touches, locked for change.
+struct Touched(Vec<(Address, OwnedRwLockWriteGuard<Option<State>>)>);
+
+impl Touched {
+    /// Changes every state by `act` and collects what is to be written.
+    fn change(
+        &mut self,
+        inner: &Inner,
+        act: impl Fn(&mut State) -> ChangeSet,
+    ) -> Result<(Vec<State>, Changes)> {
+        let mut states = Vec::new();
+        let mut changes = Vec::new();
+        for (wallet, guard) in &mut self.0 {
+            let mut state = inner.taken(guard)?;
+            changes.push((*wallet, act(&mut state)));
+            states.push(state);
+        }
+        Ok((states, changes))
+    }
+
+    fn put_back(&mut self, states: Vec<State>) {
+        for ((_, guard), state) in self.0.iter_mut().zip(states) {
+            **guard = Some(state);
+        }
+    }
+}
+
+type Changes = Vec<(Address, ChangeSet)>;
+
+fn write_changes(tx: &SystemTx<'_>, changes: &Changes) -> Result<()> {
+    for ((tenant, wallet), change) in changes {
+        if !is_empty(change) {
+            tx.for_tenant(*tenant, |tx| rows::add_changeset(tx, *wallet, change))?;
+        }
+    }
+    Ok(())
+}
+
+impl Inner {
+    async fn touch(&self, wallets: BTreeSet<Address>) -> Result<Touched> {
+        let mut touched = Vec::new();
+        // In order, as everyone who locks more than one does.
+        for wallet in wallets {
+            let slot = self.slot(wallet)?;
+            touched.push((wallet, self.lock(wallet, &slot).await?));
+        }
+        Ok(Touched(touched))
+    }
+
+    /// Reads the blocks again after a write of which it is not known whether it took effect.
+    async fn settle_blocks(&self) -> Result<()> {
+        if self.blocks_doubtful.load(Ordering::Acquire) {
+            let blocks = self.ledger.write_system(|tx| Blocks::load(tx)).await?;
+            self.blocks_mut().replace(blocks);
+            self.blocks_doubtful.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// A time for a look at the mempool, later than every one before.
+    fn look_time(&self) -> u64 {
+        let now = u64::try_from(self.clock.now().as_secs()).unwrap_or_default();
+        let later = |last: u64| Some(now.max(last.saturating_add(2)));
+        match self.last_seen.fetch_update(Ordering::AcqRel, Ordering::Acquire, later) {
+            Ok(last) | Err(last) => now.max(last.saturating_add(2)),
+        }
+    }
+
+    async fn connect(&self, block: Option<Block>, touched: BTreeSet<Address>, at: BlockRef) -> Result<()> {
+        let mut unwritten = self.blocks().unwritten().to_vec();
+        let Some(block) = block else {
+            if unwritten.len() + 1 < UNWRITTEN {
+                self.blocks_mut().push_unwritten(at);
+                return Ok(());
+            }
+            unwritten.push(at);
+            self.write_blocks(unwritten, Vec::new(), false).await?;
+            self.blocks_mut().push_written(at, false);
+            return Ok(());
+        };
+        unwritten.push(at);
+        let mut touched = self.touch(touched).await?;
+        let (states, changes) = touched.change(self, |state| state.connect(&block, at.height))?;
+        self.write_blocks(unwritten, changes, true).await?;
+        {
+            let mut watch = self.watch_mut();
+            for ((wallet, _), state) in touched.0.iter().zip(&states) {
+                watch.add_news(*wallet, state, block.txdata.iter().filter(|tx| known(state, tx)));
+            }
+        }
+        // While the wallets are locked, so that nobody sees one without the other.
+        self.blocks_mut().push_written(at, true);
+        touched.put_back(states);
+        Ok(())
+    }
+
+    async fn write_blocks(&self, blocks: Vec<BlockRef>, changes: Changes, held: bool) -> Result<()> {
+        let written = self
+            .ledger
+            .write_system(move |tx| {
+                let last = blocks.len().saturating_sub(1);
+                for (index, at) in blocks.iter().enumerate() {
+                    Blocks::insert_row(tx, *at, held && index == last)?;
+                }
+                if let Some(at) = blocks.last() {
+                    Blocks::forget_rows(tx, at.height)?;
+                }
+                write_changes(tx, &changes)
+            })
+            .await;
+        if written.is_err() {
+            self.blocks_doubtful.store(true, Ordering::Release);
+        }
+        written
+    }
+
+    async fn disconnect(&self, at: BlockRef) -> Result<()> {
+        let now = self.look_time();
+        let mut touched = BTreeSet::new();
+        let slots: Vec<_> = {
+            let slots = self.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
+        };
+        for (wallet, slot) in slots {
+            if self.look(wallet, &slot, |state, _, _| state.has_anchor(at)).await? {
+                touched.insert(wallet);
+            }
+        }
+        let mut touched = self.touch(touched).await?;
+        let (states, changes) = touched.change(self, |state| state.disconnect(at, now))?;
+        let pending: Vec<BlockRef> = self.blocks().unwritten().to_vec();
+        let written = self
+            .ledger
+            .write_system(move |tx| {
+                for block in pending.iter().filter(|block| **block != at) {
+                    Blocks::insert_row(tx, *block, false)?;
+                }
+                Blocks::delete_row(tx, at)?;
+                write_changes(tx, &changes)
+            })
+            .await;
+        if written.is_err() {
+            self.blocks_doubtful.store(true, Ordering::Release);
+        }
+        written?;
+        {
+            let mut blocks = self.blocks_mut();
+            blocks.written();
+            blocks.pop(at);
+        }
+        touched.put_back(states);
+        Ok(())
+    }
+
+    async fn change_mempool(&self, added: Vec<Arc<Transaction>>, evicted: Vec<Txid>) -> Result<()> {
+        let mut wallets = BTreeSet::new();
+        {
+            let watch = self.watch();
+            added.iter().for_each(|transaction| watch.touched(transaction, &mut wallets));
+        }
+        if !evicted.is_empty() {
+            let slots: Vec<_> = {
+                let slots = self.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+                slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
+            };
+            for (wallet, slot) in slots {
+                let affected = |state: &State| evicted.iter().any(|txid| state.transaction(*txid).is_some());
+                if self.look(wallet, &slot, |state, _, _| affected(state)).await? {
+                    wallets.insert(wallet);
+                }
+            }
+        }
+        if wallets.is_empty() {
+            return Ok(());
+        }
+        let now = self.look_time();
+        let mut touched = self.touch(wallets).await?;
+        let (states, changes) = touched.change(self, |state| state.mempool(&added, &evicted, now))?;
+        self.ledger.write_system(move |tx| write_changes(tx, &changes)).await?;
+        {
+            let mut watch = self.watch_mut();
+            for ((wallet, _), state) in touched.0.iter().zip(&states) {
+                watch.add_news(*wallet, state, added.iter().map(Arc::as_ref).filter(|tx| known(state, tx)));
+            }
+        }
+        touched.put_back(states);
+        Ok(())
+    }
+}
+
+fn known(state: &State, transaction: &Transaction) -> bool {
+    state.transaction(transaction.compute_txid()).is_some()
+}
+
+impl Wallets {
+    /// Takes note of a transaction that was just broadcast, without waiting for the next look at the mempool.
+    pub async fn note_broadcast(&self, transaction: &Transaction) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let added = vec![Arc::new(transaction.clone())];
+        whole(async move {
+            let _turn = inner.turn.lock().await;
+            inner.change_mempool(added, Vec::new()).await
+        })
+        .await
+    }
+
+    /// The newest block that all wallets have seen.
+    pub fn tip(&self) -> Option<BlockRef> {
+        self.inner.blocks().tip()
+    }
+}
+
+#[async_trait]
+impl BlockSink for Wallets {
+    async fn position(&self) -> Result<Vec<BlockRef>, SinkError> {
+        let _turn = self.inner.turn.lock().await;
+        self.inner.settle_blocks().await?;
+        Ok(self.inner.blocks().newest())
+    }
+
+    async fn connect(&self, block: &Block, at: BlockRef) -> Result<(), SinkError> {
+        let inner = Arc::clone(&self.inner);
+        let previous = block.header.prev_blockhash;
+        let mut touched = BTreeSet::new();
+        {
+            let watch = inner.watch();
+            block.txdata.iter().for_each(|transaction| watch.touched(transaction, &mut touched));
+        }
+        let block = (!touched.is_empty()).then(|| block.clone());
+        whole(async move {
+            let _turn = inner.turn.lock().await;
+            inner.settle_blocks().await?;
+            let (tip, contained) = {
+                let blocks = inner.blocks();
+                (blocks.tip(), blocks.contains(at))
+            };
+            if contained {
+                return Ok(());
+            }
+            if tip.is_some_and(|tip| tip.hash != previous || tip.height + 1 != at.height) {
+                return Err(Error::OutOfOrder { height: at.height });
+            }
+            inner.connect(block, touched, at).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn disconnect(&self, at: BlockRef) -> Result<(), SinkError> {
+        let inner = Arc::clone(&self.inner);
+        whole(async move {
+            let _turn = inner.turn.lock().await;
+            inner.settle_blocks().await?;
+            let (tip, contained) = {
+                let blocks = inner.blocks();
+                (blocks.tip(), blocks.contains(at))
+            };
+            if !contained {
+                // Taken back already, by a call whose answer was lost.
+                return Ok(());
+            }
+            if tip != Some(at) {
+                return Err(Error::OutOfOrder { height: at.height });
+            }
+            inner.disconnect(at).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn unconfirmed(&self) -> Result<Vec<Txid>, SinkError> {
+        let slots: Vec<_> = {
+            let slots = self.inner.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
+        };
+        let mut unconfirmed = BTreeSet::new();
+        for (wallet, slot) in slots {
+            let found = self.inner.look(wallet, &slot, |_, view, _| {
+                let waiting =
+                    view.transactions.iter().filter(|(_, tx)| matches!(tx.place, Place::Mempool { .. }));
+                waiting.map(|(txid, _)| *txid).collect::<Vec<_>>()
+            });
+            unconfirmed.extend(found.await?);
+        }
+        Ok(unconfirmed.into_iter().collect())
+    }
+
+    async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError> {
+        let inner = Arc::clone(&self.inner);
+        let mut touched = BTreeSet::new();
+        {
+            let watch = inner.watch();
+            added.iter().for_each(|transaction| watch.touched(transaction, &mut touched));
+        }
+        if touched.is_empty() && evicted.is_empty() {
+            return Ok(());
+        }
+        // All of them: what spends an output that pays a wallet may come in the same look.
+        let added: Vec<Arc<Transaction>> = added.iter().cloned().map(Arc::new).collect();
+        let evicted = evicted.to_vec();
+        whole(async move {
+            let _turn = inner.turn.lock().await;
+            inner.change_mempool(added, evicted).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn caught_up(&self, _tip: BlockRef) -> Result<(), SinkError> {
+        let inner = Arc::clone(&self.inner);
+        whole(async move {
+            let _turn = inner.turn.lock().await;
+            inner.settle_blocks().await?;
+            let unwritten = inner.blocks().unwritten().to_vec();
+            if !unwritten.is_empty() {
+                inner.write_blocks(unwritten, Vec::new(), false).await?;
+                inner.blocks_mut().written();
+            }
+            Ok::<_, Error>(())
+        })
+        .await?;
+        Ok(())
+    }
+}

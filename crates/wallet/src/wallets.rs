@@ -1,0 +1,434 @@
+//! All wallets of all tenants: making them, finding them, showing addresses.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    ops::Bound,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use anya_keys::Keyring;
+use anya_primitives::{Clock, Network, TenantId, WalletId};
+use anya_store::{Ledger, TenantTx};
+use bdk_wallet::{ChangeSet, KeychainKind};
+use bitcoin::{Address as BitcoinAddress, ScriptBuf};
+use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
+
+use crate::{
+    blocks::Blocks,
+    descriptor::Keys,
+    error::{Error, Result},
+    info::{
+        AddressInfo, MAX_LABEL, NewWallet, Page, ScriptKind, Signer, WalletInfo, check_limit, check_name,
+    },
+    origin::{AccountXpub, multisig_path, single_path},
+    rows::{self, WalletRow},
+    state::State,
+    view::View,
+    watch::{Address, Watch},
+};
+
+/// All wallets of all tenants. Cloning is cheap.
+#[derive(Clone)]
+pub struct Wallets {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// One wallet.
+pub(crate) struct Slot {
+    pub(crate) info: WalletInfo,
+    pub(crate) keys: Keys,
+    /// `None` while memory may differ from the ledger: whoever comes next loads it again.
+    pub(crate) state: Arc<tokio::sync::RwLock<Option<State>>>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) ledger: Ledger,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) network: Network,
+    pub(crate) slots: RwLock<BTreeMap<Address, Arc<Slot>>>,
+    pub(crate) blocks: RwLock<Blocks>,
+    pub(crate) watch: RwLock<Watch>,
+    /// Held while blocks or mempool changes are applied and while a wallet is made, so that a new wallet begins at
+    /// one certain block.
+    pub(crate) turn: Mutex<()>,
+    /// Whether the blocks in memory may differ from the ledger's.
+    pub(crate) blocks_doubtful: AtomicBool,
+    /// The latest time given to a look at the mempool: each is later than the one before, whatever the clock says.
+    pub(crate) last_seen: AtomicU64,
+}
+
+impl std::fmt::Debug for Wallets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wallets").field("network", &self.inner.network).finish_non_exhaustive()
+    }
+}
+
+/// Runs `work` to its end even when the caller goes away: memory and ledger change together.
+pub(crate) async fn whole<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(E::from(Error::internal(format!("a wallet task ended early: {error}")))),
+    }
+}
+
+impl Wallets {
+    /// Loads every wallet from the ledger.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when stored data cannot be read, or belongs to another network.
+    pub async fn open(
+        ledger: Ledger,
+        keyring: Arc<Keyring>,
+        network: Network,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let (stored, blocks) = ledger
+            .read_system(|tx| {
+                let mut stored = Vec::new();
+                for (tenant, row) in rows::all_wallets(tx)? {
+                    let changes = tx.for_tenant(tenant, |tx| rows::changeset(tx, row.info.id))?;
+                    stored.push((tenant, row, changes));
+                }
+                Ok::<_, Error>((stored, Blocks::load(tx)?))
+            })
+            .await?;
+        let mut slots = BTreeMap::new();
+        let mut watch = Watch::default();
+        let mut last_seen = 0;
+        for (tenant, WalletRow { info, accounts }, changes) in stored {
+            if info.network != network {
+                let reason = format!("it is a wallet of {}, not of {network}", info.network);
+                return Err(Error::Damaged { wallet: info.id, reason });
+            }
+            let seen = changes.tx_graph.last_seen.values().chain(changes.tx_graph.last_evicted.values());
+            last_seen = seen.copied().fold(last_seen, u64::max);
+            let keys = Keys::new(&info.script, accounts)?;
+            if keys.shown != info.descriptor {
+                return Err(Error::Damaged { wallet: info.id, reason: "its descriptor differs".into() });
+            }
+            let state = State::load(&keys, changes)?;
+            watch.add_wallet((tenant, info.id), &state);
+            let address = (tenant, info.id);
+            let state = Arc::new(tokio::sync::RwLock::new(Some(state)));
+            slots.insert(address, Arc::new(Slot { info, keys, state }));
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                ledger,
+                keyring,
+                clock,
+                network,
+                slots: RwLock::new(slots),
+                blocks: RwLock::new(blocks),
+                watch: RwLock::new(watch),
+                turn: Mutex::new(()),
+                blocks_doubtful: AtomicBool::new(false),
+                last_seen: AtomicU64::new(last_seen),
+            }),
+        })
+    }
+
+    /// The network of every wallet here.
+    pub fn network(&self) -> Network {
+        self.inner.network
+    }
+
+    /// Makes a wallet. `record` runs in the ledger transaction that stores it.
+    ///
+    /// The wallet begins at the newest block that was followed: what was paid to its keys before, elsewhere, is not
+    /// looked for.
+    pub async fn create<E, R>(&self, tenant: TenantId, new: NewWallet, record: R) -> Result<WalletInfo, E>
+    where
+        E: From<Error> + From<anya_store::Error> + Send + 'static,
+        R: FnOnce(&TenantTx<'_>, &WalletInfo) -> Result<(), E> + Send + 'static,
+    {
+        let (keys, accounts) = self.inner.prepare(tenant, &new).await?;
+        let inner = Arc::clone(&self.inner);
+        whole(async move {
+            let _turn = inner.turn.lock().await;
+            let birthday_height = inner.blocks().tip().map_or(0, |tip| tip.height + 1);
+            let info = WalletInfo {
+                id: WalletId::new(),
+                name: new.name,
+                network: inner.network,
+                script: new.script,
+                descriptor: keys.shown.clone(),
+                created_at: inner.clock.now(),
+                birthday_height,
+            };
+            let stored = info.clone();
+            inner
+                .ledger
+                .write(tenant, move |tx| {
+                    rows::insert_wallet(tx, &stored, &accounts)?;
+                    record(tx, &stored)
+                })
+                .await?;
+            let state = State::load(&keys, ChangeSet::default())?;
+            inner.watch_mut().add_wallet((tenant, info.id), &state);
+            let state = Arc::new(tokio::sync::RwLock::new(Some(state)));
+            let slot = Arc::new(Slot { info: info.clone(), keys, state });
+            inner.slots.write().unwrap_or_else(PoisonError::into_inner).insert((tenant, info.id), slot);
+            Ok(info)
+        })
+        .await
+    }
+
+    /// The wallet of this id.
+    ///
+    /// # Errors
+    /// [`Error::NoWallet`].
+    pub fn get(&self, tenant: TenantId, wallet: WalletId) -> Result<WalletInfo> {
+        self.inner.slot((tenant, wallet)).map(|slot| slot.info.clone())
+    }
+
+    /// A tenant's wallets, oldest first; `limit` is at most 200.
+    pub fn list(
+        &self,
+        tenant: TenantId,
+        after: Option<WalletId>,
+        limit: u32,
+    ) -> Result<Page<WalletInfo, WalletId>> {
+        let limit = check_limit(limit)?;
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        // Ids are ordered by time, and every wallet of the tenant lies between these.
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded((tenant, after)));
+        let items = slots
+            .range((from, Bound::Unbounded))
+            .skip_while(|((owner, _), _)| *owner < tenant)
+            .take_while(|((owner, _), _)| *owner == tenant)
+            .take(limit + 1)
+            .map(|(_, slot)| slot.info.clone())
+            .collect();
+        Ok(Page::cut(items, limit, |info| info.id))
+    }
+
+    /// A receive address that was never shown before. It is durable, and watched, before it is returned.
+    pub async fn new_address(
+        &self,
+        tenant: TenantId,
+        wallet: WalletId,
+        label: Option<String>,
+    ) -> Result<AddressInfo> {
+        self.new_address_recorded(tenant, wallet, label, |_, _| Ok(())).await
+    }
+
+    /// As [`new_address`](Self::new_address); `record` runs in the ledger transaction that stores it.
+    pub async fn new_address_recorded<E, R>(
+        &self,
+        tenant: TenantId,
+        wallet: WalletId,
+        label: Option<String>,
+        record: R,
+    ) -> Result<AddressInfo, E>
+    where
+        E: From<Error> + From<anya_store::Error> + Send + 'static,
+        R: FnOnce(&TenantTx<'_>, &AddressInfo) -> Result<(), E> + Send + 'static,
+    {
+        if let Some(label) = &label {
+            check_name("label", label, MAX_LABEL)?;
+        }
+        let inner = Arc::clone(&self.inner);
+        let slot = inner.slot((tenant, wallet))?;
+        whole(async move {
+            let mut guard = inner.lock((tenant, wallet), &slot).await?;
+            let mut state = inner.taken(&mut guard)?;
+            let index = state.next_index(KeychainKind::External)?;
+            let address = AddressInfo {
+                index,
+                address: slot.keys.address_at(inner.network, KeychainKind::External, index)?,
+                label,
+                created_at: inner.clock.now(),
+            };
+            let change = state.reveal(KeychainKind::External, index);
+            let stored = address.clone();
+            inner
+                .ledger
+                .write(tenant, move |tx| {
+                    rows::add_changeset(tx, wallet, &change)?;
+                    rows::insert_address(tx, wallet, &stored)?;
+                    record(tx, &stored)
+                })
+                .await?;
+            inner.watch_mut().add_scripts((tenant, wallet), &state);
+            *guard = Some(state);
+            Ok(address)
+        })
+        .await
+    }
+
+    /// The receive addresses shown so far, by rising index.
+    pub async fn addresses(
+        &self,
+        tenant: TenantId,
+        wallet: WalletId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Page<AddressInfo, u32>> {
+        self.inner.slot((tenant, wallet))?;
+        let limit = check_limit(limit)?;
+        let items =
+            self.inner.ledger.read(tenant, move |tx| rows::addresses(tx, wallet, after, limit + 1)).await?;
+        Ok(Page::cut(items, limit, |address| address.index))
+    }
+
+    /// The wallet of this tenant that showed `address`, if one did.
+    pub async fn find_address(
+        &self,
+        tenant: TenantId,
+        address: &BitcoinAddress,
+    ) -> Result<Option<(WalletId, AddressInfo)>> {
+        let text = address.to_string();
+        self.inner.ledger.read(tenant, move |tx| rows::find_address(tx, &text)).await
+    }
+
+    /// Reads an address of this network; `field` names it in the error.
+    pub fn parse_address(&self, field: &str, text: &str) -> Result<BitcoinAddress> {
+        let unchecked: BitcoinAddress<bitcoin::address::NetworkUnchecked> = text
+            .parse()
+            .map_err(|_| Error::invalid(field, "is not a Bitcoin address: check it for typing mistakes"))?;
+        unchecked
+            .require_network(bitcoin::Network::from(self.inner.network))
+            .map_err(|_| Error::WrongNetwork { field: field.to_owned(), network: self.inner.network })
+    }
+
+    /// The script of an address of this network.
+    pub fn parse_script(&self, field: &str, text: &str) -> Result<ScriptBuf> {
+        self.parse_address(field, text).map(|address| address.script_pubkey())
+    }
+}
+
+impl Inner {
+    pub(crate) fn slot(&self, wallet: Address) -> Result<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(&wallet).cloned().ok_or(Error::NoWallet(wallet.1))
+    }
+
+    pub(crate) fn blocks(&self) -> std::sync::RwLockReadGuard<'_, Blocks> {
+        self.blocks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn blocks_mut(&self) -> std::sync::RwLockWriteGuard<'_, Blocks> {
+        self.blocks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch(&self) -> std::sync::RwLockReadGuard<'_, Watch> {
+        self.watch.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch_mut(&self) -> std::sync::RwLockWriteGuard<'_, Watch> {
+        self.watch.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks a wallet for change; its state is in memory.
+    pub(crate) async fn lock(
+        &self,
+        wallet: Address,
+        slot: &Slot,
+    ) -> Result<OwnedRwLockWriteGuard<Option<State>>> {
+        let mut guard = Arc::clone(&slot.state).write_owned().await;
+        if guard.is_none() {
+            *guard = Some(self.load(wallet, slot).await?);
+        }
+        Ok(guard)
+    }
+
+    /// Takes the state out for a change. It is put back when the change is durable; a change that fails leaves
+    /// nothing there, and the next one loads from the ledger.
+    pub(crate) fn taken(&self, guard: &mut Option<State>) -> Result<State> {
+        guard.take().ok_or_else(|| Error::internal("a locked wallet has a state"))
+    }
+
+    async fn load(&self, wallet: Address, slot: &Slot) -> Result<State> {
+        let (tenant, id) = wallet;
+        // A write waits for all writes before it, also for one whose answer nobody waited for.
+        let changes = self.ledger.write(tenant, move |tx| rows::changeset(tx, id)).await?;
+        let state = State::load(&slot.keys, changes)?;
+        self.watch_mut().add_wallet(wallet, &state);
+        Ok(state)
+    }
+
+    /// Looks at a wallet, consistently with the chain.
+    pub(crate) async fn look<T>(
+        &self,
+        wallet: Address,
+        slot: &Slot,
+        look: impl FnOnce(&State, &View, &Blocks) -> T,
+    ) -> Result<T> {
+        loop {
+            {
+                let guard = slot.state.read().await;
+                if let Some(state) = guard.as_ref() {
+                    let blocks = self.blocks();
+                    let view = state.view(&blocks);
+                    return Ok(look(state, &view, &blocks));
+                }
+            }
+            drop(self.lock(wallet, slot).await?);
+        }
+    }
+
+    /// The keys that a new wallet is made of.
+    async fn prepare(&self, tenant: TenantId, new: &NewWallet) -> Result<(Keys, Vec<AccountXpub>)> {
+        new.check()?;
+        let mut accounts = Vec::new();
+        match &new.script {
+            ScriptKind::Wpkh { key, account } => {
+                let path = single_path(84, self.network, *account).map_err(Error::internal)?;
+                accounts.push(self.account(tenant, *key, path).await?);
+            }
+            ScriptKind::Tr { key, account } => {
+                let path = single_path(86, self.network, *account).map_err(Error::internal)?;
+                accounts.push(self.account(tenant, *key, path).await?);
+            }
+            ScriptKind::WshSortedMulti { cosigners, .. } => {
+                for (index, cosigner) in cosigners.iter().enumerate() {
+                    accounts.push(match &cosigner.signer {
+                        Signer::Active { key, account } | Signer::Reserve { key, account } => {
+                            let path = multisig_path(self.network, *account).map_err(Error::internal)?;
+                            self.account(tenant, *key, path).await?
+                        }
+                        Signer::Outside { xpub } => {
+                            AccountXpub::parse_cosigner(xpub, self.network).map_err(|reason| {
+                                Error::invalid(format!("script.cosigners[{index}].signer.xpub"), reason)
+                            })?
+                        }
+                    });
+                }
+            }
+        }
+        // What a cosigner typed is kept in one spelling, so that one wallet has one descriptor.
+        Ok((Keys::new(&new.script, accounts.clone())?, accounts))
+    }
+
+    async fn account(
+        &self,
+        tenant: TenantId,
+        key: anya_primitives::KeyId,
+        path: bitcoin::bip32::DerivationPath,
+    ) -> Result<AccountXpub> {
+        let account = self.keyring.account_xpub(tenant, key, &path).await?;
+        let mut xpub = account.xpub;
+        xpub.network = bitcoin::NetworkKind::from(bitcoin::Network::from(self.network));
+        Ok(AccountXpub { fingerprint: account.fingerprint, path, xpub })
+    }
+
+    /// Which operation holds which coin.
+    pub(crate) async fn reserved(
+        &self,
+        wallet: Address,
+    ) -> Result<HashMap<bitcoin::OutPoint, anya_primitives::OperationId>> {
+        let (tenant, id) = wallet;
+        let rows = self.ledger.read(tenant, move |tx| rows::reservations(tx, id)).await?;
+        Ok(rows.into_iter().collect())
+    }
+}
