@@ -62,8 +62,8 @@ pub struct Key {
     pub state: KeyState,
     /// The provider that holds it.
     pub provider: String,
-    /// Public part in hexadecimal: a compressed point, an Ed25519 key, a SubjectPublicKeyInfo for P-256 and RSA; absent
-    /// for AES.
+    /// Public part in hexadecimal: a compressed secp256k1 point, an Ed25519 key, an uncompressed P-256 point (SEC 1), an
+    /// `RSAPublicKey` in DER (RFC 8017); absent for HD roots and AES.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     /// BIP32 fingerprint of an HD root, in hexadecimal.

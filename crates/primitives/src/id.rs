@@ -96,6 +96,11 @@ ids! {
     OperationId = "op";
 }
 
+impl TenantId {
+    /// The server itself: owner of what belongs to no organisation. No tenant is ever given this id.
+    pub const SERVER: Self = Self(Uuid::nil());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

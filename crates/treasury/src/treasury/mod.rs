@@ -1,0 +1,132 @@
+//! The face of the treasury: one method for each thing that a caller can do.
+//!
+//! Each method begins with the [`Principal`]: it yields the tenant only together with the scope that the act needs.
+//! The methods are spread over files by noun.
+
+mod keys;
+mod operations;
+mod setup;
+mod views;
+mod wallets;
+
+use std::{sync::Arc, time::Duration};
+
+use anya_chain::{ChainSource, FollowerStatus};
+use anya_keys::Keyring;
+use anya_primitives::{Clock, FeeRate, Network, Timestamp};
+use anya_store::Ledger;
+use anya_wallet::Wallets;
+use tokio::sync::{Notify, watch};
+
+pub use operations::Proposed;
+pub use setup::{bootstrap, load_checkpoint_key};
+pub use views::AuditChunk;
+
+use crate::{Error, Principal, access, audit::CheckpointKey};
+
+/// What the treasury is built on.
+pub struct Settings {
+    /// The ledger, migrated.
+    pub ledger: Ledger,
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// The wallets.
+    pub wallets: Arc<Wallets>,
+    /// The node.
+    pub chain: Arc<dyn ChainSource>,
+    /// How far the wallets have followed the node.
+    pub follower: watch::Receiver<FollowerStatus>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The network.
+    pub network: Network,
+    /// The key that signs audit checkpoints.
+    pub checkpoint_key: CheckpointKey,
+    /// Provider of new keys when the request names none.
+    pub default_provider: String,
+    /// Fee rate when neither the payment names one nor the node has an estimate; without it such a payment waits.
+    pub fallback_fee_rate: Option<FeeRate>,
+}
+
+/// The treasury. Cheap to clone.
+#[derive(Clone)]
+pub struct Treasury {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) ledger: Ledger,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) wallets: Arc<Wallets>,
+    pub(crate) chain: Arc<dyn ChainSource>,
+    pub(crate) follower: watch::Receiver<FollowerStatus>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) network: Network,
+    pub(crate) checkpoint_key: CheckpointKey,
+    pub(crate) default_provider: String,
+    pub(crate) fallback_fee_rate: Option<FeeRate>,
+    /// Rung when an operation has become due.
+    pub(crate) work: Notify,
+    pub(crate) started_at: Timestamp,
+}
+
+impl Treasury {
+    /// A treasury over its parts. Nothing is executed until an [`Engine`](crate::Engine) runs on it.
+    pub fn new(settings: Settings) -> Self {
+        let Settings {
+            ledger,
+            keyring,
+            wallets,
+            chain,
+            follower,
+            clock,
+            network,
+            checkpoint_key,
+            default_provider,
+            fallback_fee_rate,
+        } = settings;
+        let started_at = clock.now();
+        let inner = Inner {
+            ledger,
+            keyring,
+            wallets,
+            chain,
+            follower,
+            clock,
+            network,
+            checkpoint_key,
+            default_provider,
+            fallback_fee_rate,
+            work: Notify::new(),
+            started_at,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The caller behind a bearer token.
+    pub async fn authenticate(&self, token: &str) -> Result<Principal, Error> {
+        let now = self.now();
+        let token = zeroize::Zeroizing::new(token.to_owned());
+        self.inner.ledger.read_system(move |tx| access::authenticate(tx, now, &token)).await
+    }
+
+    /// Whether requests can be served: the ledger answers. Says nothing more, so that anyone may ask.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let probe = self.inner.ledger.read_system(|tx| -> Result<(), Error> {
+            tx.query_opt::<_, Error>("SELECT 1 AS one", &[], |row| Ok(row.get::<u32>("one")?))?;
+            Ok(())
+        });
+        tokio::time::timeout(Duration::from_secs(2), probe)
+            .await
+            .map_err(|_| Error::Unavailable("the ledger does not answer".to_owned()))?
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// The height that the wallets have followed to.
+    pub(crate) fn synced_height(&self) -> Option<u32> {
+        self.inner.follower.borrow().synced.map(|block| block.height)
+    }
+}
