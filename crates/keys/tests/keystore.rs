@@ -153,6 +153,6 @@ fn mended(text: &str) -> String {
     let (start, end) = (compact.find("\"header\":").unwrap() + 9, compact.find(",\"sealed_root\"").unwrap());
     let file: Value = serde_json::from_str(text).unwrap();
     let sealed = hex::decode(file["sealed_root"].as_str().unwrap()).unwrap();
-    let sum = digest(&SHA256, &[compact[start..end].as_bytes(), &sealed].concat());
+    let sum = digest(&SHA256, &[&compact.as_bytes()[start..end], &sealed].concat());
     text.replace(file["checksum"].as_str().unwrap(), &hex::encode(sum))
 }

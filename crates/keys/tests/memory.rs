@@ -191,7 +191,7 @@ fn random<const N: usize>() -> [u8; N] {
 fn integers(der: &[u8]) -> Vec<Vec<u8>> {
     fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
         let (tag, first, rest) = (der[0], usize::from(der[1]), &der[2..]);
-        let extra = if first < 128 { 0 } else { first - 128 };
+        let extra = first.saturating_sub(128);
         let length = match extra {
             0 => first,
             _ => rest[..extra].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)),
@@ -469,7 +469,7 @@ async fn use_once(ring: &Keyring, tenant: TenantId, key: &KeyInfo, round: u8) {
     let text = [round; 40];
     let digest = Message::Digest([round; 32]);
     let (algorithm, message) = match key.spec {
-        KeySpec::Secp256k1 if round % 2 == 0 => (SignAlgorithm::EcdsaSecp256k1, digest),
+        KeySpec::Secp256k1 if round.is_multiple_of(2) => (SignAlgorithm::EcdsaSecp256k1, digest),
         KeySpec::Secp256k1 => (SignAlgorithm::SchnorrSecp256k1 { tweak: None }, digest),
         KeySpec::Ed25519 => (SignAlgorithm::Ed25519, Message::Bytes(&text)),
         KeySpec::P256 => (SignAlgorithm::EcdsaP256, Message::Bytes(&text)),
