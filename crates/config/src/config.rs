@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use anya_primitives::Network;
+use anya_primitives::{FeeRate, Network, amount::fee_rate_sat_vb};
 
 use crate::{error::Fault, load::Values, secret::Secret};
 
@@ -40,15 +40,17 @@ pub struct Data {
 pub struct Bitcoin {
     /// The network.
     pub network: Network,
+    /// Fee rate of payments that name none when the node has no estimate.
+    pub fallback_fee_rate: Option<FeeRate>,
 }
 
 /// Where the server listens.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Unix socket, unless it is turned off.
-    pub unix_socket: Option<PathBuf>,
+    pub listen_unix: Option<PathBuf>,
     /// Address of the TLS listener, if there is one.
-    pub tls_listen: Option<SocketAddr>,
+    pub listen_tls: Option<SocketAddr>,
     /// Its certificate chain (PEM).
     pub tls_cert: PathBuf,
     /// Its private key (PEM).
@@ -118,7 +120,7 @@ pub enum LogFormat {
 /// How commands reach the server.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// `unix:PATH` or `https://HOST:PORT`; without it [`Server::unix_socket`].
+    /// `unix:PATH` or `https://HOST:PORT`; without it [`Server::listen_unix`].
     pub server: Option<String>,
     /// Certificate (PEM) that the server's must chain to.
     pub ca_file: Option<PathBuf>,
@@ -148,14 +150,18 @@ impl Config {
             fault("data.dir", "is empty: name the data folder");
         }
 
-        let unix_socket = values.path("server.unix_socket");
-        if unix_socket.as_ref().is_some_and(|path| path.as_os_str().len() > MAX_SOCKET_PATH) {
+        let listen_unix = values.path("server.listen_unix");
+        if listen_unix.as_ref().is_some_and(|path| path.as_os_str().len() > MAX_SOCKET_PATH) {
             fault(
-                "server.unix_socket",
+                "server.listen_unix",
                 "is longer than 107 bytes, the most that Linux allows: choose a shorter path, such as /run/anya/anya.sock",
             );
         }
-        let tls_listen = values.text("server.tls_listen").and_then(|text| text.parse().ok());
+        let fallback_fee_rate = values
+            .text("bitcoin.fallback_fee_rate")
+            .and_then(|text| text.parse().ok())
+            .and_then(fee_rate_sat_vb::from_sat_vb);
+        let listen_tls = values.text("server.listen_tls").and_then(|text| text.parse().ok());
         let node_auth = match node_auth(values) {
             Ok(auth) => auth,
             Err((key, message)) => {
@@ -178,10 +184,10 @@ impl Config {
         };
         let config = Self {
             data: Data { dir },
-            bitcoin: Bitcoin { network },
+            bitcoin: Bitcoin { network, fallback_fee_rate },
             server: Server {
-                unix_socket,
-                tls_listen,
+                listen_unix,
+                listen_tls,
                 tls_cert: path("server.tls_cert"),
                 tls_key: path("server.tls_key"),
                 tls_names: values.list("server.tls_names"),

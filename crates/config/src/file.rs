@@ -70,13 +70,15 @@ fn accept(setting: &Setting, value: &DeValue<'_>, base: Option<&Path>) -> Result
                 Err(_) => Value::parse(setting, digits, base),
             }
         }
+        (Kind::FeeRate, DeValue::Float(number)) => Value::parse(setting, number.as_str(), base),
+        (Kind::FeeRate, DeValue::Integer(number)) => Value::parse(setting, number.as_str(), base),
         (Kind::List, DeValue::Array(items)) => items
             .iter()
             .map(|item| item.get_ref().as_str().map(str::to_owned))
             .collect::<Option<Vec<_>>>()
             .map(Value::List)
             .ok_or_else(|| "expected a list of strings".to_owned()),
-        (Kind::Integer(..) | Kind::List, DeValue::String(_)) | (_, DeValue::Boolean(_)) => {
+        (Kind::Integer(..) | Kind::FeeRate | Kind::List, DeValue::String(_)) | (_, DeValue::Boolean(_)) => {
             Err(wrong_type(setting, value))
         }
         (_, DeValue::String(text)) => Value::parse(setting, text, base),
@@ -87,6 +89,7 @@ fn accept(setting: &Setting, value: &DeValue<'_>, base: Option<&Path>) -> Result
 fn wrong_type(setting: &Setting, value: &DeValue<'_>) -> String {
     let wanted = match setting.kind {
         Kind::Integer(..) => "a whole number",
+        Kind::FeeRate => "a number",
         Kind::List => "a list of strings",
         _ => "a string in quotes",
     };

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Endpoint,
     /// A whole number within these bounds.
     Integer(u64, u64),
+    /// A fee rate in sat/vB, above 0.
+    FeeRate,
     /// A list of words; commas separate them in the environment and in flags.
     List,
     /// A secret: the environment may hold it, a file or a flag never.
@@ -37,7 +39,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The environment variable that sets it: `server.tls_listen` is `ANYA_SERVER__TLS_LISTEN`.
+    /// The environment variable that sets it: `server.listen_tls` is `ANYA_SERVER__LISTEN_TLS`.
     pub fn variable(&self) -> String {
         format!("ANYA_{}", self.key.to_uppercase().replacen('.', "__", 1))
     }
@@ -70,12 +72,18 @@ pub const SETTINGS: &[Setting] = &[
     setting("data.dir", Kind::Path, Some("/var/lib/anya"), "the data folder"),
     setting("bitcoin.network", Kind::Choice(NETWORKS), Some("mainnet"), "the Bitcoin network"),
     setting(
-        "server.unix_socket",
+        "bitcoin.fallback_fee_rate",
+        Kind::FeeRate,
+        None,
+        "sat/vB for payments that name none when the node has no estimate; without it they wait for one",
+    ),
+    setting(
+        "server.listen_unix",
         Kind::Path,
         Some("anya.sock"),
         "Unix socket to listen on; an empty value turns it off",
     ),
-    setting("server.tls_listen", Kind::SocketAddress, None, "address and port to listen on with TLS"),
+    setting("server.listen_tls", Kind::SocketAddress, None, "address and port to listen on with TLS"),
     setting(
         "server.tls_cert",
         Kind::Path,
@@ -105,18 +113,23 @@ pub const SETTINGS: &[Setting] = &[
     setting("node.user", Kind::Text, None, "RPC user, when the node uses no cookie"),
     setting("node.password", Kind::Secret, None, "RPC password; only from the environment"),
     setting("node.password_file", Kind::Path, None, "file that holds the RPC password"),
-    setting("node.timeout_seconds", Kind::Integer(1, 600), Some("30"), "deadline of one call to the node"),
+    setting(
+        "node.timeout_seconds",
+        Kind::Integer(1, 600),
+        Some("15"),
+        "deadline of one call to the node; blocks, batches and broadcasts get four times as much",
+    ),
     setting(
         "node.poll_milliseconds",
         Kind::Integer(50, 600_000),
-        Some("2000"),
+        Some("1000"),
         "how often the node is asked for news",
     ),
     setting(
         "node.start_height",
         Kind::Integer(0, 100_000_000),
         None,
-        "first block to follow in a new data folder; without it, the node's best block at that moment",
+        "first block to follow in a new data folder; without it, a few blocks below the node's best",
     ),
     setting("keystore.file", Kind::Path, Some("keystore.json"), "the sealed software keystore"),
     setting(
@@ -132,7 +145,7 @@ pub const SETTINGS: &[Setting] = &[
         "client.server",
         Kind::Endpoint,
         None,
-        "the server that commands talk to; without it, server.unix_socket",
+        "the server that commands talk to; without it, server.listen_unix",
     ),
     setting("client.ca_file", Kind::Path, None, "certificate (PEM) that the server's must chain to"),
     setting(

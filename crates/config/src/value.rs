@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anya_primitives::{FeeRate, amount::fee_rate_sat_vb};
 use secrecy::SecretString;
 
 use crate::settings::{Kind, Setting};
@@ -73,6 +74,13 @@ impl Value {
                 Ok(number) if (least..=most).contains(&number) => Ok(Self::Integer(number)),
                 _ => Err(format!("expected a whole number between {least} and {most}")),
             },
+            Kind::FeeRate => {
+                let rate = text.parse().ok().and_then(fee_rate_sat_vb::from_sat_vb);
+                match rate.filter(|rate| *rate > FeeRate::ZERO) {
+                    Some(_) => Ok(Self::Text(text.to_owned())),
+                    None => Err("expected a number of sat/vB above 0 and up to 100000".into()),
+                }
+            }
             Kind::List => Ok(Self::List(
                 text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect(),
             )),
@@ -168,9 +176,9 @@ mod tests {
 
     #[test]
     fn relative_paths_start_at_the_base_and_an_empty_one_stays_empty() {
-        assert_eq!(parse("server.unix_socket", "a.sock").unwrap(), "/base/a.sock");
-        assert_eq!(parse("server.unix_socket", "/run/a.sock").unwrap(), "/run/a.sock");
-        assert_eq!(parse("server.unix_socket", "").unwrap(), "");
+        assert_eq!(parse("server.listen_unix", "a.sock").unwrap(), "/base/a.sock");
+        assert_eq!(parse("server.listen_unix", "/run/a.sock").unwrap(), "/run/a.sock");
+        assert_eq!(parse("server.listen_unix", "").unwrap(), "");
     }
 
     #[test]

@@ -80,9 +80,9 @@ fn without_anything_the_defaults_hold_and_default_paths_lie_in_the_data_folder()
     let dir = folder.path().to_str().unwrap().to_owned();
     let loaded = load(&Layers { flags: vec![("data.dir", "--data-dir", dir)], ..Layers::default() }).unwrap();
     assert!(loaded.file.is_none());
-    assert_eq!(loaded.config.server.unix_socket.unwrap(), folder.path().join("anya.sock"));
+    assert_eq!(loaded.config.server.listen_unix.unwrap(), folder.path().join("anya.sock"));
     assert_eq!(loaded.config.keystore.file, folder.path().join("keystore.json"));
-    assert!(loaded.config.server.tls_listen.is_none());
+    assert!(loaded.config.server.listen_tls.is_none());
     assert!(loaded.config.node.auth.is_none());
 }
 
@@ -92,8 +92,8 @@ fn an_unknown_key_in_the_file_names_its_line_and_the_nearest() {
     assert!(refusal.contains("anya.toml, line 3"), "{refusal}");
     assert!(refusal.contains("did you mean node.cookie_file?"), "{refusal}");
 
-    let refusal = Case::new("[servr]\ntls_listen = \"127.0.0.1:1\"\n").refusal();
-    assert!(refusal.contains("line 2") && refusal.contains("did you mean server.tls_listen?"), "{refusal}");
+    let refusal = Case::new("[servr]\nlisten_tls = \"127.0.0.1:1\"\n").refusal();
+    assert!(refusal.contains("line 2") && refusal.contains("did you mean server.listen_tls?"), "{refusal}");
 
     let refusal = Case::new("[keystor]\n").refusal();
     assert!(refusal.contains("did you mean [keystore]?"), "{refusal}");
@@ -173,15 +173,15 @@ fn settings_that_exclude_each_other_are_refused() {
     assert!(Case::new("[node]\nuser = \"u\"\n").refusal().contains("has no password"));
     let both = Case::new("[keystore]\npassphrase_file = \"p\"\n").variable("ANYA_KEYSTORE__PASSPHRASE", "x");
     assert!(both.refusal().contains("keep one"));
-    let long = format!("[server]\nunix_socket = \"/{}\"\n", "a".repeat(107));
+    let long = format!("[server]\nlisten_unix = \"/{}\"\n", "a".repeat(107));
     assert!(Case::new(&long).refusal().contains("107 bytes"));
 }
 
 #[test]
 fn paths_in_the_file_start_at_the_file_and_an_empty_socket_is_off() {
-    let case = Case::new("[keystore]\npassphrase_file = \"secret\"\n[server]\nunix_socket = \"\"\n");
+    let case = Case::new("[keystore]\npassphrase_file = \"secret\"\n[server]\nlisten_unix = \"\"\n");
     let loaded = case.load().unwrap();
-    assert!(loaded.config.server.unix_socket.is_none());
+    assert!(loaded.config.server.listen_unix.is_none());
     match loaded.config.keystore.passphrase {
         Some(Secret::File(path)) => assert_eq!(path, case.path().join("secret")),
         other => panic!("{other:?}"),
@@ -203,4 +203,15 @@ fn a_secret_file_holds_one_line_for_its_owner() {
     assert!(write("\n", 0o600).unwrap_err().to_string().contains("empty"));
     assert!(write("a\nb\n", 0o600).is_err());
     assert!(write(&"x".repeat(5000), 0o600).is_err());
+}
+
+#[test]
+fn a_fee_rate_is_a_number_in_the_file_and_text_elsewhere() {
+    let rate = |case: Case| case.load().map(|loaded| loaded.config.bitcoin.fallback_fee_rate.unwrap());
+    let expected = anya_primitives::FeeRate::from_sat_per_kwu(625);
+    assert_eq!(rate(Case::new("[bitcoin]\nfallback_fee_rate = 2.5\n")).unwrap(), expected);
+    assert_eq!(rate(Case::new("").variable("ANYA_BITCOIN__FALLBACK_FEE_RATE", "2.5")).unwrap(), expected);
+    for bad in ["0", "-1", "100001", "\"2\"", "nan"] {
+        assert!(rate(Case::new(&format!("[bitcoin]\nfallback_fee_rate = {bad}\n"))).is_err(), "{bad}");
+    }
 }
