@@ -17,6 +17,7 @@ mod outlook;
 mod payment;
 mod psbt;
 mod settle;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,8 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+
+pub(crate) use turns::Turns;
 
 use crate::{Error, Treasury};
 
@@ -54,7 +57,26 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the loops.
+    /// Starts the loops in the one process that has the ledger, as the lock of its folder ensures. Leases that are found
+    /// belong to a process that has ended: they are void, and its operations go on at once.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn start_alone(treasury: &Treasury) -> Result<Self, Error> {
+        let freed = treasury.inner.ledger.write_system(|tx| -> Result<usize, Error> {
+            Ok(tx.execute(
+                "UPDATE operations SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0",
+                &[],
+            )?)
+        });
+        let freed = freed.await?;
+        if freed > 0 {
+            tracing::info!(operations = freed, "going on with what an earlier run left unfinished");
+        }
+        Ok(Self::start(treasury))
+    }
+
+    /// Starts the loops. What another process has leased is left to it until the lease runs out.
     pub fn start(treasury: &Treasury) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();

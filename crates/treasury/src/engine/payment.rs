@@ -38,6 +38,8 @@ impl Treasury {
         if stopped.is_some() {
             return Ok(false);
         }
+        // Two drafts at a time would choose the same coins and the same change address, and one of them for nothing.
+        let _turn = self.inner.turns.take(wallet_of(&record.intent)?).await;
         let draft = match self.draft(tenant, &record).await {
             Ok(draft) => draft,
             Err(error) => return self.cannot_draft(tenant, record, error).await,

@@ -22,7 +22,7 @@ pub use operations::Proposed;
 pub use setup::{bootstrap, load_checkpoint_key};
 pub use views::AuditChunk;
 
-use crate::{Error, Principal, access, audit::CheckpointKey};
+use crate::{Error, Principal, access, audit::CheckpointKey, engine::Turns};
 
 /// What the treasury is built on.
 pub struct Settings {
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) fallback_fee_rate: Option<FeeRate>,
     /// Rung when an operation has become due.
     pub(crate) work: Notify,
+    pub(crate) turns: Turns,
     pub(crate) started_at: Timestamp,
 }
 
@@ -98,6 +99,7 @@ impl Treasury {
             default_provider,
             fallback_fee_rate,
             work: Notify::new(),
+            turns: Turns::default(),
             started_at,
         };
         Self { inner: Arc::new(inner) }

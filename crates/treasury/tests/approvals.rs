@@ -1,0 +1,188 @@
+//! Approvals are signatures, and only those that hold count.
+
+mod support;
+
+use anya_api::{
+    ballot::{Ballot, Decision},
+    operation::{OperationState, ProposedAct, ProposedOperatorChange},
+};
+use anya_primitives::{Classified, ErrorKind, OperatorId};
+use anya_store::params;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use support::{House, Person, btc};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ballot_counts_only_as_it_was_signed_by_whom_it_names() {
+    let house = House::start().await;
+    let home = house.stranger();
+    house.set_policy(house.policy(vec![home.clone()])).await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
+    let other = house.propose(house.payment(wallet, &home, btc(0.6))).await;
+    let (alice, bob) = (&house.people[0], &house.people[1]);
+    let decide = |ballot| house.treasury.decide(&house.admin, operation.id, ballot);
+
+    let mut stolen = alice.ballot(&operation, Decision::Approve);
+    stolen.ballot.operator = bob.id;
+    assert_eq!(decide(stolen).await.unwrap_err().kind(), ErrorKind::Invalid);
+
+    let mut turned = alice.ballot(&operation, Decision::Reject);
+    turned.ballot.decision = Decision::Approve;
+    assert_eq!(decide(turned).await.unwrap_err().kind(), ErrorKind::Invalid);
+
+    let elsewhere = alice.ballot(&other, Decision::Approve);
+    assert_eq!(decide(elsewhere).await.unwrap_err().kind(), ErrorKind::Invalid);
+
+    let stranger = Person { id: OperatorId::new(), key: Ed25519KeyPair::generate().unwrap() };
+    assert_eq!(
+        decide(stranger.ballot(&operation, Decision::Approve)).await.unwrap_err().kind(),
+        ErrorKind::Forbidden
+    );
+
+    let mut future = Ballot { version: 2, ..alice.ballot(&operation, Decision::Approve).ballot };
+    future.operator = alice.id;
+    assert_eq!(decide(future.sign(&alice.key).unwrap()).await.unwrap_err().kind(), ErrorKind::Invalid);
+
+    // The same operator twice is one voice.
+    for _ in 0..2 {
+        decide(alice.ballot(&operation, Decision::Approve)).await.unwrap();
+    }
+    assert_eq!(house.look(&operation).await.state, OperationState::PendingApproval);
+    assert_eq!(
+        decide(alice.ballot(&operation, Decision::Reject)).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    decide(bob.ballot(&operation, Decision::Approve)).await.unwrap();
+    house.until(&operation, OperationState::Broadcast).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_no_longer_holds_stops_the_execution() {
+    let mut house = House::start().await;
+    let home = house.stranger();
+    house.set_policy(house.policy(vec![home.clone()])).await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    house.stop_engine().await;
+    let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
+    house.approve(&operation, 2).await;
+    assert_eq!(house.look(&operation).await.state, OperationState::Approved);
+
+    // Alice is suspended by the other two before the engine comes to the payment.
+    let suspend = ProposedOperatorChange::Suspend { operator: house.people[0].id };
+    let suspension = house.propose(ProposedAct::OperatorChange { change: suspend }).await;
+    for person in &house.people[1..] {
+        let ballot = person.ballot(&suspension, Decision::Approve);
+        house.treasury.decide(&house.admin, suspension.id, ballot).await.unwrap();
+    }
+    house.put_off(&operation, true).await;
+    house.start_engine();
+    house.until(&suspension, OperationState::Settled).await;
+    house.put_off(&operation, false).await;
+    let back = house.until(&operation, OperationState::PendingApproval).await;
+    assert_eq!(back.reason.unwrap().code, "approvals");
+    let carol = house.people[2].ballot(&operation, Decision::Approve);
+    house.treasury.decide(&house.admin, operation.id, carol).await.unwrap();
+    house.until(&operation, OperationState::Broadcast).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_was_altered_in_the_ledger_is_not_executed() {
+    let mut house = House::start().await;
+    let home = house.stranger();
+    house.set_policy(house.policy(vec![home.clone()])).await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    house.stop_engine().await;
+    let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
+    house.approve(&operation, 2).await;
+
+    let thief = house.stranger();
+    let mut intent = serde_json::to_value(&operation.intent).unwrap();
+    intent["act"]["recipients"][0]["address"] = thief.clone().into();
+    // Once with the digest left as it was, once with a digest that fits: then the approvals do not.
+    let fitting: anya_api::intent::Intent = serde_json::from_value(intent.clone()).unwrap();
+    let id = operation.id;
+    let digest = fitting.digest().unwrap().to_string();
+    house
+        .ledger
+        .write(operation.intent.tenant, move |tx| -> Result<_, anya_store::Error> {
+            tx.execute(
+                "UPDATE operations SET intent = :intent, intent_digest = :digest WHERE tenant = :tenant AND id = :id",
+                &params! { "intent" => intent.to_string(), "digest" => digest, "id" => id },
+            )
+        })
+        .await
+        .unwrap();
+    house.start_engine();
+    let stopped = house.until(&operation, OperationState::PendingApproval).await;
+    assert_eq!(stopped.reason.unwrap().code, "approvals");
+    house.mine(1).await;
+    assert_eq!(house.received(&thief), btc(0.0));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_transaction_that_is_not_what_was_approved_is_not_signed() {
+    let mut house = House::start().await;
+    let home = house.stranger();
+    house.set_policy(house.policy(vec![home.clone()])).await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    house.stop_engine().await;
+    let operation = house.propose(house.payment(wallet, &home, btc(0.05))).await;
+    // The engine is stopped after the payment was prepared, and the stored PSBT is made to pay a thief.
+    let thief: bitcoin::Address<bitcoin::address::NetworkUnchecked> = house.stranger().parse().unwrap();
+    let thief = thief.assume_checked();
+    house.suspend_signing(true).await;
+    house.start_engine();
+    house.until(&operation, OperationState::Prepared).await;
+    house.stop_engine().await;
+    house.suspend_signing(false).await;
+    let (tenant, id, script) = (operation.intent.tenant, operation.id, thief.script_pubkey());
+    house
+        .ledger
+        .write(tenant, move |tx| -> Result<_, anya_store::Error> {
+            let psbt = tx.query_opt::<String, anya_store::Error>(
+                "SELECT psbt FROM operations WHERE tenant = :tenant AND id = :id",
+                &params! { "id" => id },
+                |row| row.get("psbt"),
+            )?;
+            let mut psbt: bitcoin::Psbt = psbt.unwrap().parse().unwrap();
+            psbt.unsigned_tx.output[0].script_pubkey = script;
+            tx.execute(
+                "UPDATE operations SET psbt = :psbt, due_at = 0 WHERE tenant = :tenant AND id = :id",
+                &params! { "psbt" => psbt.to_string(), "id" => id },
+            )
+        })
+        .await
+        .unwrap();
+    house.start_engine();
+    let failed = house.until(&operation, OperationState::Failed).await;
+    assert_eq!(failed.reason.unwrap().code, "not_what_was_approved");
+    assert_eq!(house.received(&thief.to_string()), btc(0.0));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn governance_needs_its_quorum_once_there_is_a_policy() {
+    let house = House::start().await;
+    let first = house.set_policy(house.policy(Vec::new())).await;
+    assert!(first.ballots.is_empty(), "the first policy needs none");
+    let looser = anya_api::policy::Policy {
+        governance: anya_api::policy::Quorum { approvals: 0, group: None, exclude_proposer: true },
+        ..house.policy(Vec::new())
+    };
+    let change = house.propose(ProposedAct::PolicyChange { follows: 1, policy: looser.clone() }).await;
+    assert_eq!(change.state, OperationState::PendingApproval);
+    let rival = house.propose(ProposedAct::PolicyChange { follows: 1, policy: looser }).await;
+    house.approve(&change, 2).await;
+    house.until(&change, OperationState::Settled).await;
+    assert_eq!(house.treasury.policy(&house.admin).await.unwrap().version, 2);
+
+    // The rival follows a version that is gone: under the new policy it needs no quorum, and it still does not apply.
+    house.approve(&rival, 2).await;
+    let rival = house.until(&rival, OperationState::Failed).await;
+    assert_eq!(rival.reason.unwrap().code, "superseded");
+    assert_eq!(house.treasury.policy(&house.admin).await.unwrap().version, 2);
+    house.stop().await;
+}

@@ -1,0 +1,65 @@
+//! Two engines on one ledger, as two servers on one database will be: each operation is executed once.
+
+mod support;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anya_api::{audit::Line, operation::OperationState};
+use anya_primitives::Amount;
+use anya_treasury::Engine;
+use support::House;
+use tokio::time::Instant;
+
+const OPERATIONS: u64 = 40;
+const PAYS: u64 = 50_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_of_forty_operations_is_executed_once() {
+    let house = House::start().await;
+    let second = Engine::start(&house.treasury);
+    let address = house.stranger();
+    house.set_policy(house.policy(vec![address.clone()])).await;
+    let wallet = house.wallet("wallet", &[0.01; 50]).await;
+
+    let begun = Instant::now();
+    let mut operations = Vec::new();
+    for n in 0..OPERATIONS {
+        let amount = Amount::from_sat(PAYS + n);
+        operations.push(house.propose(house.payment(wallet, &address, amount)).await);
+    }
+    for operation in &operations {
+        house.until(operation, OperationState::Broadcast).await;
+    }
+    // With one turn at the wallet's coins after another, nothing is drafted in vain and put off.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    house.mine(2).await;
+    for operation in &operations {
+        house.until(operation, OperationState::Settled).await;
+    }
+
+    // How often each thing was done to each operation.
+    let mut log: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let chunk = house.treasury.audit_export(&house.admin, after, 500).await.unwrap();
+        for line in chunk.lines {
+            if let Line::Entry(entry) = line {
+                *log.entry((entry.subject, entry.action)).or_default() += 1;
+            }
+        }
+        match chunk.next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    for operation in &operations {
+        for action in ["proposed", "prepared", "signed", "broadcast", "settled"] {
+            let count = log.get(&(operation.id.to_string(), format!("operation.{action}")));
+            assert_eq!(count, Some(&1), "{} was {action} otherwise than once", operation.id);
+        }
+    }
+    let expected: u64 = (0..OPERATIONS).map(|n| PAYS + n).sum();
+    assert_eq!(house.received(&address).to_sat(), expected, "every recipient was paid, and paid once");
+    second.stop().await;
+    house.stop().await;
+}
