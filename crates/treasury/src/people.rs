@@ -10,7 +10,7 @@ use anya_api::{
 use anya_primitives::{Actor, OperatorId, TenantId, Timestamp};
 use anya_store::{Row, SystemTx, TenantTx, params};
 
-use crate::{Error, audit, text};
+use crate::{Error, audit, policy, text};
 
 /// Creates a tenant; the server's own log tells of it, and the tenant's begins with it.
 pub(crate) fn create_tenant(
@@ -93,12 +93,34 @@ pub(crate) fn check(tx: &TenantTx<'_>, change: &OperatorChange) -> Result<(), Er
                 None => Ok(()),
             }
         }
-        OperatorChange::Suspend { operator: id } => operator(tx, *id).map(drop),
+        OperatorChange::Suspend { operator: id } => {
+            operator(tx, *id)?;
+            check_governance_without(tx, *id)
+        }
         OperatorChange::ReplaceKey { operator: id, public_key } => {
             operator(tx, *id)?;
             check_public_key(tx, public_key)
         }
     }
+}
+
+/// A tenant whose governance quorum can no longer be met could never change its policy or its operators again.
+fn check_governance_without(tx: &TenantTx<'_>, leaving: OperatorId) -> Result<(), Error> {
+    let Some(active) = policy::ledger::active(tx)? else { return Ok(()) };
+    let quorum = &active.policy.governance;
+    let members = quorum.group.as_ref().and_then(|name| active.policy.groups.get(name));
+    let left = active_operators(tx)?
+        .into_keys()
+        .filter(|id| *id != leaving && members.is_none_or(|members| members.contains(id)))
+        .count();
+    if left < usize::try_from(quorum.approvals).unwrap_or(usize::MAX) {
+        let message = format!(
+            "governance asks {} approvals, and without this operator {left} could give them; change the policy first",
+            quorum.approvals
+        );
+        return Err(Error::Conflict(message));
+    }
+    Ok(())
 }
 
 /// Two operators with one key could meet a quorum of two with one signature each by the same person.
