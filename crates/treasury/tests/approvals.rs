@@ -4,7 +4,7 @@ mod support;
 
 use anya_api::{
     ballot::{Ballot, Decision},
-    operation::{OperationState, ProposedAct, ProposedOperatorChange},
+    operation::{OperationState, Proposal, ProposedAct, ProposedOperatorChange},
 };
 use anya_primitives::{Classified, ErrorKind, OperatorId};
 use anya_store::params;
@@ -184,5 +184,25 @@ async fn governance_needs_its_quorum_once_there_is_a_policy() {
     let rival = house.until(&rival, OperationState::Failed).await;
     assert_eq!(rival.reason.unwrap().code, "superseded");
     assert_eq!(house.treasury.policy(&house.admin).await.unwrap().version, 2);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_operators_that_governance_needs_cannot_be_suspended() {
+    let house = House::start().await;
+    house.set_policy(house.policy(Vec::new())).await;
+    let suspend = |n: usize| ProposedAct::OperatorChange {
+        change: ProposedOperatorChange::Suspend { operator: house.people[n].id },
+    };
+    let first = house.propose(suspend(0)).await;
+    for voter in &house.people[1..] {
+        let ballot = voter.ballot(&first, Decision::Approve);
+        house.treasury.decide(&house.admin, first.id, ballot).await.unwrap();
+    }
+    house.until(&first, OperationState::Settled).await;
+    let proposal = Proposal { act: suspend(1), expires_in_seconds: None };
+    let refused = house.treasury.propose(&house.admin, "lock-out", proposal).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(refused.to_string().contains("governance"), "{refused}");
     house.stop().await;
 }
