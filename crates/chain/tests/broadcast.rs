@@ -1,4 +1,5 @@
 //! Handing transactions to a real node.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Following a real node through what nodes do.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
 

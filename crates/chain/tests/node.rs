@@ -1,4 +1,5 @@
 //! Asking a real node: answers, errors, and a node that goes away.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
 

@@ -105,7 +105,6 @@ impl Engine {
     }
 
     async fn take_back(&mut self, held: &[BlockRef], count: usize) -> Result<(), Halt> {
-        self.untell();
         let from = held.first().map(|at| at.height);
         tracing::info!(blocks = count, from, "the best chain has changed: taking blocks back");
         for (index, at) in held.iter().enumerate().take(count) {
@@ -139,7 +138,6 @@ impl Engine {
             });
             taken?;
             progress = true;
-            self.untell();
             self.known.mined(&block);
             self.publish(|status| {
                 status.synced = Some(at);

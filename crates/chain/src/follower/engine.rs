@@ -128,11 +128,6 @@ impl Engine {
         Ok(unfinished)
     }
 
-    /// Forgets that the sink was told of its tip: the chain under it has changed.
-    pub(super) fn untell(&mut self) {
-        self.told = None;
-    }
-
     /// Asks the source, unless the follower is being stopped.
     pub(super) async fn ask<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Halt> {
         let mut stopped = self.stopped.clone();

@@ -54,6 +54,7 @@ pub trait BlockSink: Send + Sync {
     /// of the best chain. A transaction of a block that was disconnected is added again when it is still valid.
     async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError>;
 
-    /// The sink holds the source's best block. Said after each change, and once after the start.
+    /// The sink holds the source's best block. Said once after the start and whenever that block is another one than
+    /// was said before.
     async fn caught_up(&self, tip: BlockRef) -> Result<(), SinkError>;
 }

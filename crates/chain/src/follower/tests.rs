@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
 use anya_primitives::{FeeRate, SystemClock};
 use async_trait::async_trait;
 use bitcoin::{
-    Block, BlockHash, Network, Transaction, Txid, absolute::LockTime, constants::genesis_block,
+    Block, BlockHash, Network, Transaction, Txid, absolute::LockTime, constants::genesis_block, hashes::Hash,
     transaction::Version,
 };
 use proptest::prelude::*;
@@ -151,6 +151,14 @@ impl World {
         BlockRef { height, hash: self.active[height as usize] }
     }
 
+    fn has_mined(&self, txid: &Txid, from: u32) -> bool {
+        let blocks = self.active[..=self.tip().height as usize]
+            .iter()
+            .skip(from as usize)
+            .map(|hash| &self.blocks[hash].1);
+        blocks.flat_map(|block| &block.txdata).any(|transaction| transaction.compute_txid() == *txid)
+    }
+
     fn apply_all(&mut self) {
         while let Some((_, change)) = self.coming.pop_front() {
             self.apply(&change);
@@ -238,6 +246,7 @@ struct StrictSink {
     start_height: u32,
     fail_at: BTreeSet<u32>,
     calls: Mutex<u32>,
+    source: OnceLock<Arc<MemorySource>>,
 }
 
 impl StrictSink {
@@ -288,6 +297,10 @@ impl BlockSink for StrictSink {
         let mut mempool = self.mempool.lock().unwrap();
         for txid in evicted {
             assert!(!self.confirmed.lock().unwrap().contains_key(txid), "a mined transaction is not evicted");
+            // Nor one that was mined in a block that is still to come.
+            let mined =
+                self.source.get().is_some_and(|source| source.world().has_mined(txid, self.start_height));
+            assert!(!mined, "evicted although it is in the chain");
             assert!(mempool.remove(txid), "evicted but never added");
         }
         for transaction in added {
@@ -316,6 +329,7 @@ impl Bench {
         world.fail_at = source_fails_at;
         let source = Arc::new(MemorySource(Mutex::new(world)));
         let sink = Arc::new(sink);
+        sink.source.set(Arc::clone(&source)).ok().unwrap();
         let config = FollowerConfig {
             start_height: sink.start_height,
             mempool_batch: 3,
@@ -449,7 +463,7 @@ fn a_source_that_goes_back_takes_blocks_back() {
 #[test]
 fn what_left_the_mempool_while_the_follower_was_away_is_evicted() {
     run(async {
-        let forgotten = genesis_block(Network::Regtest).txdata[0].compute_txid();
+        let forgotten = Txid::all_zeros();
         let sink = StrictSink { remembers: 3, ..StrictSink::default() };
         sink.mempool.lock().unwrap().insert(forgotten);
         let mut bench = Bench::new(sink, BTreeSet::new());
