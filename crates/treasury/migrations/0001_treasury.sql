@@ -65,8 +65,7 @@ CREATE TABLE operations (
     reason_detail TEXT,
     txid TEXT,
     fee INTEGER,
-    -- The PSBT as drafted, and with the signatures collected so far (base64).
-    drafted_psbt TEXT,
+    -- The PSBT with the signatures collected so far (base64).
     psbt TEXT,
     missing_signers TEXT,
     -- The final transaction (consensus encoding in hexadecimal).

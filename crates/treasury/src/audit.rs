@@ -15,7 +15,7 @@ use anya_store::{Ledger, TenantTx, Value, params};
 use crate::Error;
 
 /// Entries in one chunk of an export, at most.
-pub const MAX_CHUNK: u32 = 1_000;
+pub(crate) const MAX_CHUNK: u32 = 1_000;
 
 /// The chain that is kept under `tenant`.
 fn chain_of(tenant: TenantId) -> Chain {

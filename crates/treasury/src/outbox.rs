@@ -7,7 +7,7 @@ use anya_store::{TenantTx, Value, params};
 use crate::Error;
 
 /// Events in one answer, at most.
-pub const MAX_EVENTS: u32 = 500;
+pub(crate) const MAX_EVENTS: u32 = 500;
 
 /// Appends an event to the tenant's outbox.
 pub(crate) fn append(

@@ -10,11 +10,13 @@ use crate::error::Error;
 use crate::process;
 
 /// What the build needs, and why.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
+    "jq",             // the operator's guide, which a test runs, reads JSON answers with it
     "librocksdb-dev", // the index links the distribution's RocksDB
     "clang",          // its headers, for the next one
     "libclang-dev",   // bindgen reads RocksDB's headers with it
     "python3-venv",   // schemathesis lives in an environment of its own
+    "curl",           // the demo speaks to the API with it
 ];
 
 pub(super) fn find(_tools: &Path) -> Result<Finding, Error> {

@@ -10,7 +10,7 @@
 //! * **Settlement** looks at every operation that the chain can still change whenever the wallets have followed to
 //!   another block, and at intervals.
 
-pub mod crash;
+pub(crate) mod crash;
 mod execute;
 mod gate;
 mod outlook;

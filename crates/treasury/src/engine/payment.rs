@@ -349,15 +349,13 @@ impl Treasury {
 
 /// The step that fixes a transaction. What it will sign is thereby recorded as intended.
 fn prepared(draft: &Draft, now: Timestamp) -> Result<Step, Error> {
-    let psbt = draft.psbt.to_string();
     let inputs: Vec<_> = draft.inputs.iter().map(ToString::to_string).collect();
     let detail = serde_json::json!({ "txid": draft.txid.to_string(), "fee_sat": draft.fee.to_sat(), "inputs": inputs });
     Ok(Step::new(OperationState::Prepared, Actor::System, "operation.prepared", now)
         .telling(detail)
         .with("txid", draft.txid.to_string())
         .with("fee", anya_store::Value::try_from(draft.fee.to_sat())?)
-        .with("drafted_psbt", psbt.clone())
-        .with("psbt", psbt)
+        .with("psbt", draft.psbt.to_string())
         .keeping_lease())
 }
 

@@ -1,0 +1,88 @@
+//! Runs the commands of the operator's guide, block by block in one shell, against a real node.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anya_testkit::bitcoind::{Bitcoind, MINER, Options};
+
+/// The `sh` blocks of a page, in order.
+fn blocks(page: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<String> = None;
+    for line in page.lines() {
+        match (&mut open, line) {
+            (None, "```sh") => open = Some(String::new()),
+            (Some(_), "```") => blocks.extend(open.take()),
+            (Some(block), line) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    blocks
+}
+
+/// A `bitcoin-cli` for the guide that speaks to the test's node.
+fn bitcoin_cli(bin: &Path, node: &Bitcoind) {
+    let real = anya_testkit::bitcoind::locate().unwrap().with_file_name("bitcoin-cli");
+    assert!(real.exists(), "{} is missing; `cargo xtask setup` installs it", real.display());
+    let port = node.url().rsplit(':').next().unwrap().to_owned();
+    let script = format!(
+        "#!/bin/sh\nexec '{}' -regtest -datadir='{}' -rpcport={port} -rpcwallet={MINER} \"$@\"\n",
+        real.display(),
+        node.data_dir().display()
+    );
+    let path = bin.join("bitcoin-cli");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_operator_s_guide_works_as_it_is_written() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations/README.md");
+    let blocks = blocks(&fs::read_to_string(page).unwrap());
+    assert!(blocks.len() >= 5, "the guide has lost its commands");
+
+    let node = Bitcoind::start(Options::default()).unwrap();
+    node.mine_blocks(101).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    bitcoin_cli(&bin, &node);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_anya"), bin.join("anya")).unwrap();
+
+    // The shell ends what it started, whatever happens; a failing command ends the shell.
+    let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n");
+    for (n, block) in blocks.iter().enumerate() {
+        script.push_str(&format!("echo '--- block {}'\n{block}", n + 1));
+    }
+    let path = std::env::join_paths(
+        [bin]
+            .into_iter()
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(PathBuf::from)),
+    )
+    .unwrap();
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(&script)
+        .current_dir(folder.path())
+        .env("PATH", path)
+        .env("NODE_URL", node.url())
+        .env("NODE_COOKIE", node.cookie_file())
+        .env_remove("ANYA_TOKEN")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = fs::read_to_string(folder.path().join("serve.log")).unwrap_or_default();
+    assert!(
+        output.status.success(),
+        "the guide failed (jq missing? `cargo xtask setup` installs it)\n{}\n{}\nserver:\n{log}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
