@@ -304,6 +304,11 @@ impl Bitcoind {
         }
     }
 
+    /// Replaces the node's own options ([`Options::args`]) from its next start on.
+    pub fn set_args(&mut self, args: Vec<String>) {
+        self.options.args = args;
+    }
+
     fn signal(&self, signal: Signal) -> Result<(), Error> {
         let child = self.child.as_ref().ok_or(Error::NotRunning)?;
         kill_process(Pid::from_child(child), signal)
