@@ -279,4 +279,80 @@ mod tests {
         let (body, checksum) = keys.shown.split_once('#').unwrap();
         assert!(body.ends_with("/<0;1>/*)") && checksum.len() == 8, "{}", keys.shown);
     }
+
+    /// BIP67's vectors are of P2SH; the order of keys is the same in P2WSH.
+    #[test]
+    fn bip67_vectors() {
+        let vectors: [(&[&str], &str); 2] = [
+            (
+                &[
+                    "02ff12471208c14bd580709cb2358d98975247d8765f92bc25eab3b2763ed605f8",
+                    "02fe6f0a5a297eb38c391581c4413e084773ea23954d93f7753db7dc0adc188b2f",
+                ],
+                "39bgKC7RFbpoCRbtD5KEdkYKtNyhpsNa3Z",
+            ),
+            (
+                &[
+                    "02632b12f4ac5b1d1b72b2a3b508c19172de44f6f46bcee50ba33f3f9291e47ed0",
+                    "027735a29bae7780a9755fae7a1c4374c656ac6a69ea9f3697fda61bb99a4f3e77",
+                    "02e2cc6bd5f45edd43bebe7cb9b675f0ce9ed3efe613b177588290ad188d11b404",
+                ],
+                "3CKHTjBKxCARLzwABMu9yD85kvtm7WnMfH",
+            ),
+        ];
+        for (keys, address) in vectors {
+            let keys: Vec<PublicKey> = keys.iter().map(|key| key.parse().unwrap()).collect();
+            let descriptor = Descriptor::new_sh_sortedmulti(2, keys).unwrap();
+            assert_eq!(descriptor.address(bitcoin::Network::Bitcoin).unwrap().to_string(), address);
+        }
+    }
+
+    #[test]
+    fn a_multisig_orders_its_keys_by_bip67_whatever_order_they_were_given_in() {
+        use crate::info::Cosigner;
+        let cosigner = |name: &str| Cosigner {
+            name: name.into(),
+            signer: Signer::Active { key: KeyId::new(), account: 0 },
+        };
+        let script =
+            ScriptKind::WshSortedMulti { threshold: 1, cosigners: vec![cosigner("a"), cosigner("b")] };
+        let mut other = account("48'/0'/1'/2'");
+        other.fingerprint = [1, 2, 3, 4].into();
+        let accounts = vec![account("48'/0'/0'/2'"), other];
+        let reversed = accounts.iter().rev().cloned().collect();
+        let (one, two) = (Keys::new(&script, accounts).unwrap(), Keys::new(&script, reversed).unwrap());
+        assert_ne!(one.shown, two.shown);
+        for index in 0..8 {
+            let at = |keys: &Keys| {
+                keys.at(KeychainKind::External, index).unwrap().derived_descriptor(&*SECP).unwrap()
+            };
+            assert_eq!(at(&one).script_pubkey(), at(&two).script_pubkey());
+            let script = at(&one).explicit_script().unwrap();
+            let keys: Vec<Vec<u8>> = script
+                .instructions()
+                .filter_map(|instruction| {
+                    instruction.unwrap().push_bytes().map(|bytes| bytes.as_bytes().to_vec())
+                })
+                .filter(|bytes| bytes.len() == 33)
+                .collect();
+            assert!(keys.len() == 2 && keys.is_sorted());
+        }
+    }
+
+    #[test]
+    fn one_key_never_counts_twice() {
+        use crate::info::Cosigner;
+        let cosigner = |name: &str| Cosigner {
+            name: name.into(),
+            signer: Signer::Active { key: KeyId::new(), account: 0 },
+        };
+        let script =
+            ScriptKind::WshSortedMulti { threshold: 2, cosigners: vec![cosigner("a"), cosigner("b")] };
+        let same_root = vec![account("48'/0'/0'/2'"), account("48'/0'/1'/2'")];
+        let mut same_key = vec![account("48'/0'/0'/2'"); 2];
+        same_key[1].fingerprint = [1, 2, 3, 4].into();
+        for accounts in [same_root, same_key] {
+            assert!(matches!(Keys::new(&script, accounts), Err(Error::Invalid { .. })));
+        }
+    }
 }

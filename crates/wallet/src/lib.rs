@@ -7,7 +7,7 @@
 //! * A PSBT that comes from outside is never believed: everything but signatures is computed anew, and a signature is
 //!   taken over only when it verifies.
 //!
-//! Change [`psbt`] and [`reserve`] only with the tests at hand: what they let through is spent.
+//! Change `psbt` and `reserve` only with the tests at hand: what they let through is spent.
 
 mod blocks;
 mod bump;

@@ -142,7 +142,9 @@ mod tests {
         let account = sample(Network::Regtest, "48'/1'/3'/2'");
         let text = account.to_string();
         assert_eq!(AccountXpub::parse_cosigner(&text, Network::Regtest).unwrap(), account);
-        assert_eq!(AccountXpub::parse_cosigner(&text.replace('h', "'"), Network::Regtest).unwrap(), account);
+        let (origin, key) = text.split_once(']').unwrap();
+        let other = format!("{}]{key}", origin.replace('h', "'"));
+        assert_eq!(AccountXpub::parse_cosigner(&other, Network::Regtest).unwrap(), account);
     }
 
     #[test]

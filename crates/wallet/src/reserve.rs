@@ -27,13 +27,17 @@ impl Draft {
         if tx.tenant() != self.tenant {
             return Err(Error::internal("a draft is reserved in its own tenant's transaction"));
         }
-        if let Some(found) = self.rival(tx)? {
-            return Err(found);
-        }
+        let others = rows::drafts(tx, self.wallet)?;
         let over = match self.replaces {
             None => None,
-            Some(replaced) => operation_of(tx, self.wallet, &replaced.to_string())?,
+            Some(replaced) => {
+                let replaced = replaced.to_string();
+                others.iter().find(|other| other.txid == replaced).map(|other| other.operation)
+            }
         };
+        if operation_has_draft(tx, self.operation)? {
+            return Err(Error::AlreadyReserved(self.operation));
+        }
         tx.execute(
             "INSERT INTO wallet_drafts (tenant, operation, wallet, txid, inputs, change_index)
              VALUES (:tenant, :operation, :wallet, :txid, :inputs, :change_index)",
@@ -51,26 +55,18 @@ impl Draft {
                 Some(_) => return Err(Error::CoinTaken { outpoint: *outpoint }),
             }
         }
+        // A replacement pays its change where the replaced one does; nobody else may.
+        let shares = |other: &rows::DraftRow| {
+            let same = self.change.is_some_and(|change| other.change_index == Some(change.index));
+            same && Some(other.operation) != over
+        };
+        if others.iter().any(shares) {
+            return Err(Error::ChangeTaken);
+        }
         match &self.revealed {
             Some(change) => rows::add_changeset(tx, self.wallet, change),
             None => Ok(()),
         }
-    }
-
-    /// What keeps this draft from being reserved, apart from its coins.
-    fn rival(&self, tx: &TenantTx<'_>) -> Result<Option<Error>> {
-        let replaced = self.replaces.map(|txid| txid.to_string());
-        for other in rows::drafts(tx, self.wallet)? {
-            if other.operation == self.operation {
-                return Ok(Some(Error::AlreadyReserved(self.operation)));
-            }
-            let same_change = self.change.is_some_and(|change| other.change_index == Some(change.index));
-            // A replacement pays its change where the replaced one did, and so do others that replace the same.
-            if same_change && Some(&other.txid) != replaced.as_ref() {
-                return Ok(Some(Error::ChangeTaken));
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -97,12 +93,14 @@ pub fn release(tx: &TenantTx<'_>, operation: OperationId) -> Result<()> {
     Ok(())
 }
 
-fn operation_of(tx: &TenantTx<'_>, wallet: WalletId, txid: &str) -> Result<Option<OperationId>> {
-    tx.query_opt(
-        "SELECT operation FROM wallet_drafts WHERE tenant = :tenant AND wallet = :wallet AND txid = :txid",
-        &params! { "wallet" => wallet, "txid" => txid },
-        |row| Ok(row.get("operation")?),
-    )
+/// Asked across all wallets: an operation signs one transaction.
+fn operation_has_draft(tx: &TenantTx<'_>, operation: OperationId) -> Result<bool> {
+    let found = tx.query_opt(
+        "SELECT wallet FROM wallet_drafts WHERE tenant = :tenant AND operation = :operation",
+        &params! { "operation" => operation },
+        |row| Ok::<_, Error>(row.get::<WalletId>("wallet")?),
+    )?;
+    Ok(found.is_some())
 }
 
 fn holder(tx: &TenantTx<'_>, wallet: WalletId, outpoint: OutPoint) -> Result<Option<OperationId>> {

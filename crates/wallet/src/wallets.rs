@@ -337,6 +337,7 @@ impl Inner {
     ) -> Result<OwnedRwLockWriteGuard<Option<State>>> {
         let mut guard = Arc::clone(&slot.state).write_owned().await;
         if guard.is_none() {
+            tracing::warn!(wallet = %wallet.1, "a change was not stored: the wallet is read from the ledger again");
             *guard = Some(self.load(wallet, slot).await?);
         }
         Ok(guard)
