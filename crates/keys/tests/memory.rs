@@ -107,14 +107,14 @@ type Found = BTreeSet<String>;
 /// Finds needles by their first two bytes.
 struct Search<'a> {
     needles: &'a [Masked],
-    starts: Vec<bool>,
+    starts: Vec<Vec<&'a Masked>>,
 }
 
 impl<'a> Search<'a> {
     fn new(needles: &'a [Masked]) -> Self {
-        let mut starts = vec![false; 1 << 16];
+        let mut starts = vec![Vec::new(); 1 << 16];
         for needle in needles {
-            starts[usize::from(u16::from_be_bytes([needle.byte(0), needle.byte(1)]))] = true;
+            starts[usize::from(u16::from_be_bytes([needle.byte(0), needle.byte(1)]))].push(needle);
         }
         Self { needles, starts }
     }
@@ -125,16 +125,15 @@ impl<'a> Search<'a> {
 
     fn bytes(&self, place: &str, bytes: &[u8], found: &mut Found) {
         for at in 0..bytes.len().saturating_sub(1) {
-            if self.starts[usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])] {
-                for needle in self.needles.iter().filter(|needle| needle.is_at(&bytes[at..])) {
-                    found.insert(format!("{place}: {}", needle.name));
-                }
+            let starts = &self.starts[usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])];
+            for needle in starts.iter().filter(|needle| needle.is_at(&bytes[at..])) {
+                found.insert(format!("{place}: {}", needle.name));
             }
         }
     }
 
-    /// Every readable region of this process.
-    fn memory(&self) -> Found {
+    /// Every region of this process with these access rights: `r` all that is readable, `rw` all that can change.
+    fn memory(&self, rights: &str) -> Found {
         const CHUNK: u64 = 1 << 20;
         let mut found = Found::new();
         let memory = File::open("/proc/self/mem").unwrap();
@@ -144,7 +143,7 @@ impl<'a> Search<'a> {
             let mut fields = line.split_whitespace();
             let (range, access) = (fields.next().unwrap(), fields.next().unwrap());
             let place = fields.nth(3).unwrap_or("memory");
-            if !access.starts_with('r') || place.starts_with("[v") {
+            if !access.starts_with(rights) || place.starts_with("[v") {
                 continue;
             }
             let (start, end) = range.split_once('-').unwrap();
@@ -259,14 +258,22 @@ fn root_key(path: &Path, passphrase: &str) -> (Vec<u8>, Vec<u8>) {
 struct Needles(Vec<Masked>);
 
 impl Needles {
-    /// The bytes, the bytes as a little-endian number, and their hexadecimal form.
+    /// Each half: as it is, as part of a little-endian number, in hexadecimal. Halves, because an allocator writes
+    /// over the first bytes of what is given back to it and leaves the rest.
     fn add(&mut self, name: &str, bytes: &[u8]) {
-        let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
-        let text = hex::encode(bytes);
-        self.0.push(Masked::new(name, bytes));
-        self.0.push(Masked::new(format!("{name}, reversed"), &reversed));
-        self.0.push(Masked::new(format!("{name}, in hex"), text.as_bytes()));
-        self.0.push(Masked::new(format!("{name}, in HEX"), text.to_uppercase().as_bytes()));
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        for (half, bytes) in [("first", first), ("second", second)] {
+            let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+            let text = hex::encode(bytes);
+            for (form, bytes) in [
+                ("bytes", bytes),
+                ("reversed", &reversed),
+                ("hex", text.as_bytes()),
+                ("HEX", text.to_uppercase().as_bytes()),
+            ] {
+                self.0.push(Masked::new(format!("{name}, {half} half, {form}"), bytes));
+            }
+        }
     }
 }
 
@@ -288,7 +295,9 @@ async fn plan(data: &Path, leak: bool) -> Plan {
     needles.add("passphrase's key", &seal);
     needles.0.push(Masked::new("passphrase", passphrase.as_bytes()));
     needles.0.push(Masked::new("phrase", phrase.as_bytes()));
-    needles.0.push(Masked::new("half a phrase", &phrase.as_bytes()[..phrase.len() / 2]));
+    let (first, second) = phrase.as_bytes().split_at(phrase.len() / 2);
+    needles.0.push(Masked::new("phrase, first half", first));
+    needles.0.push(Masked::new("phrase, second half", second));
     needles.0.push(Masked::new("phrase's passphrase", extra.as_bytes()));
     needles.add("entropy", &entropy);
     needles.add("seed", &seed);
@@ -368,7 +377,11 @@ async fn child_of(leak: bool) -> (Report, Vec<Masked>) {
 async fn nothing_is_left_after_the_lock() {
     let (report, needles) = child_of(false).await;
     assert_eq!(report.needles, needles.len());
-    assert!(report.while_open.iter().any(|found| found.ends_with(": root key")), "{:?}", report.while_open);
+    assert!(
+        report.while_open.iter().any(|found| found.ends_with(": root key, second half, bytes")),
+        "{:?}",
+        report.while_open
+    );
     assert_eq!(report.when_locked, Found::new());
 }
 
@@ -412,8 +425,8 @@ fn child() {
         (&*log).write_all(secret.expose_secret()).unwrap();
     }
 
-    let while_open = runtime.block_on(use_and_lock(&plan, &search));
-    let mut when_locked = search.memory();
+    let (while_open, mut when_locked) = runtime.block_on(use_and_lock(&plan, &search));
+    when_locked.extend(search.memory("r"));
     drop(runtime);
     search.files(&plan.data, &mut when_locked);
     drop(leaked);
@@ -421,7 +434,7 @@ fn child() {
     fs::write(order.with_file_name("report.json"), serde_json::to_vec(&report).unwrap()).unwrap();
 }
 
-async fn use_and_lock(plan: &Plan, search: &Search<'_>) -> Found {
+async fn use_and_lock(plan: &Plan, search: &Search<'_>) -> (Found, Found) {
     let keystore = plan.data.join("keystore.json");
     let software = SoftwareProvider::unlock(&keystore, plan.passphrase.text()).await.unwrap();
     let software = Arc::new(software);
@@ -460,9 +473,46 @@ async fn use_and_lock(plan: &Plan, search: &Search<'_>) -> Found {
     ring.account_xpub(tenant, root.id, &"m/84'/1'/0'".parse().unwrap()).await.unwrap();
     software.generate_mnemonic(24).await.unwrap();
 
-    let while_open = search.memory();
+    let while_open = search.memory("rw");
+    // What a thread did last is what it would leave behind: the memory is searched after each sort of last act.
+    let mut when_locked = Found::new();
+    let acts: &[_] = if plan.leak { &[] } else { &["phrase", "secret", "tree", "leaf", "opening"] };
+    for act in acts {
+        match *act {
+            "phrase" => {
+                let words = ImportMaterial::Mnemonic {
+                    phrase: plan.phrase.text(),
+                    passphrase: Some(plan.phrase_passphrase.text()),
+                };
+                ring.import(tenant, new_key("again", KeySpec::Bip32Seed), words, nothing).await.unwrap();
+            }
+            "secret" => {
+                let material = ImportMaterial::Secret(plan.keys[1].1.secret());
+                let new = new_key("secret again", plan.keys[1].0);
+                ring.import(tenant, new, material, nothing).await.unwrap();
+            }
+            "tree" => {
+                let request = SignRequest {
+                    algorithm: SignAlgorithm::EcdsaSecp256k1,
+                    path: Some(PATHS[0].parse().unwrap()),
+                    message: Message::Digest([1; 32]),
+                };
+                ring.sign(tenant, root.id, &request).await.unwrap();
+            }
+            "leaf" => {
+                for key in &keys {
+                    use_once(&ring, tenant, key, 1).await;
+                }
+            }
+            _ => (),
+        }
+        software.lock().await.unwrap();
+        let found = search.memory("rw");
+        when_locked.extend(found.into_iter().map(|found| format!("after {act}: {found}")));
+        software.reopen(plan.passphrase.text()).await.unwrap();
+    }
     software.lock().await.unwrap();
-    while_open
+    (while_open, when_locked)
 }
 
 async fn use_once(ring: &Keyring, tenant: TenantId, key: &KeyInfo, round: u8) {
