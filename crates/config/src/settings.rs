@@ -49,6 +49,18 @@ impl Setting {
         self.kind == Kind::Secret
     }
 
+    /// `text` as it would be written in the file.
+    pub fn as_toml(&self, text: &str) -> String {
+        match self.kind {
+            Kind::Integer(..) | Kind::FeeRate if !text.is_empty() => text.to_owned(),
+            Kind::List => {
+                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                toml::Value::Array(words.map(toml::Value::from).collect()).to_string()
+            }
+            _ => toml::Value::from(text).to_string(),
+        }
+    }
+
     pub(crate) fn find(key: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.key == key)
     }

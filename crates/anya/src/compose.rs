@@ -1,0 +1,191 @@
+//! How the server is put together, in the order in which its parts need each other, and taken apart again.
+//!
+//! The data folder is locked first: what follows is ours alone. Addresses are bound before secrets are opened, so that a
+//! port in use costs nothing. The node is not asked: a server starts without it, and says so in its status.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anya_chain::{ChainSource, NodeSource, RpcAuth, RpcConfig, Timeouts};
+use anya_config::{Config, NodeAuth};
+use anya_keys::{Keyring, SoftwareProvider, software::SOFTWARE};
+use anya_primitives::{Clock, Network, SystemClock};
+use anya_server::{Limits, ListenOptions, Listeners, TlsFiles};
+use anya_store::{DataDir, DataDirLock, Ledger, LedgerOptions, Migration};
+use anya_treasury::{CheckpointKey, Engine, Settings, Treasury, load_checkpoint_key};
+use anya_wallet::Wallets;
+use tokio::time::timeout;
+
+use crate::{
+    error::{Error, Result},
+    follow::{self, Follow},
+    passphrase,
+};
+
+/// Which network a data folder belongs to; written by `init`.
+pub(crate) const NETWORK_FILE: &str = "NETWORK";
+
+/// How long operations in progress may take to come to a point where they can be left.
+const ENGINE_STOP: Duration = Duration::from_secs(60);
+
+/// The tables of every crate, in the order in which they are made.
+pub(crate) fn migrations() -> Vec<Migration> {
+    [anya_keys::MIGRATIONS, anya_wallet::MIGRATIONS, anya_treasury::MIGRATIONS].concat()
+}
+
+/// A server that is ready to serve.
+pub(crate) struct Composition {
+    lock: DataDirLock,
+    listeners: Listeners,
+    ledger: Ledger,
+    provider: Arc<SoftwareProvider>,
+    follow: Follow,
+    engine: Engine,
+    treasury: Treasury,
+    limits: Limits,
+}
+
+impl Composition {
+    /// Puts everything together and starts what works by itself.
+    pub(crate) async fn start(config: &Config) -> Result<Self> {
+        let lock = DataDir::open_locked(&config.data.dir).map_err(Error::part)?;
+        check_network(&config.data.dir, config.bitcoin.network)?;
+        let rpc = rpc_config(config)?;
+        let listeners = listen(config).await?;
+
+        let ledger = open_ledger(&lock.ledger_path()).await?;
+        let provider = open_keystore(config).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keyring = Arc::new(Keyring::new(ledger.clone(), vec![provider.clone()], clock.clone()));
+        let checkpoint_key = checkpoint_key(&keyring).await?;
+
+        let node: Arc<dyn ChainSource> = Arc::new(NodeSource::new(&rpc).map_err(Error::part)?);
+        let wallets = Wallets::open(ledger.clone(), keyring.clone(), config.bitcoin.network, clock.clone());
+        let wallets = Arc::new(wallets.await.map_err(Error::part)?);
+        let follow = Follow::start(follow::Parts {
+            source: node.clone(),
+            sink: wallets.clone(),
+            clock: clock.clone(),
+            poll: config.node.poll,
+            start_height: config.node.start_height,
+        });
+        let treasury = Treasury::new(Settings {
+            ledger: ledger.clone(),
+            keyring,
+            wallets,
+            chain: node,
+            follower: follow.status(),
+            clock,
+            network: config.bitcoin.network,
+            checkpoint_key,
+            default_provider: SOFTWARE.to_owned(),
+            fallback_fee_rate: config.bitcoin.fallback_fee_rate,
+        });
+        let engine = Engine::start_alone(&treasury).await.map_err(Error::part)?;
+        let limits = Limits { drain: config.server.drain, ..Limits::default() };
+        Ok(Self { lock, listeners, ledger, provider, follow, engine, treasury, limits })
+    }
+
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let unix = self.listeners.unix_path().map(|path| format!("unix:{}", path.display()));
+        let tls = self.listeners.tls_address().map(|address| format!("https://{address}"));
+        unix.into_iter().chain(tls).collect()
+    }
+
+    /// Serves until `stop` is ready, then ends in the reverse order of the start: no new requests, those in progress
+    /// drained, operations left at a safe point, keys out of memory, ledger folded and closed, folder unlocked.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<()> {
+        let router = anya_server::router(self.treasury.clone(), self.limits);
+        let served = anya_server::serve(self.listeners, router, self.limits, stop).await;
+        tracing::info!("requests drained; stopping the engine");
+        if timeout(ENGINE_STOP, self.engine.stop()).await.is_err() {
+            tracing::warn!("the engine did not stop in time; its operations resume at the next start");
+        }
+        self.follow.stop().await;
+        drop(self.treasury);
+        if let Err(error) = self.provider.lock().await {
+            tracing::error!(%error, "the keystore was not locked");
+        }
+        let ledger = self.ledger;
+        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
+            tracing::error!("the ledger was not closed in order; nothing acknowledged is lost");
+        }
+        drop(self.lock);
+        served.map_err(Error::part)
+    }
+}
+
+/// Opens the ledger and brings its tables up to this build. It blocks, so it has a thread of its own.
+pub(crate) async fn open_ledger(path: &Path) -> Result<Ledger> {
+    let path = path.to_owned();
+    let opened =
+        tokio::task::spawn_blocking(move || Ledger::open(&path, &migrations(), LedgerOptions::default()));
+    match opened.await {
+        Ok(ledger) => ledger.map_err(Error::part),
+        Err(_) => Err(Error::Part {
+            kind: anya_primitives::ErrorKind::Internal,
+            message: "opening the ledger failed in an unforeseen way".into(),
+        }),
+    }
+}
+
+/// How the node is reached.
+pub(crate) fn rpc_config(config: &Config) -> Result<RpcConfig> {
+    let auth = match &config.node.auth {
+        Some(NodeAuth::Cookie(path)) => RpcAuth::Cookie(path.clone()),
+        Some(NodeAuth::Password { user, password }) => {
+            RpcAuth::UserPass { user: user.clone(), password: password.read()? }
+        }
+        None => {
+            return Err(Error::Invalid(
+                "no way to log in to the node: set node.cookie_file, or node.user with node.password_file"
+                    .into(),
+            ));
+        }
+    };
+    let call = config.node.timeout;
+    let timeouts =
+        Timeouts { connect: call.min(Duration::from_secs(5)), call, large_call: call.saturating_mul(4) };
+    Ok(RpcConfig { url: config.node.url.clone(), auth, network: config.bitcoin.network, timeouts })
+}
+
+/// A data folder belongs to one network for good: keys, addresses and heights of two networks must not mix.
+pub(crate) fn check_network(dir: &Path, configured: Network) -> Result<()> {
+    let path = dir.join(NETWORK_FILE);
+    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    match text.trim().parse::<Network>() {
+        Ok(network) if network == configured => Ok(()),
+        Ok(network) => Err(Error::Invalid(format!(
+            "{} is a data folder of {network}, but bitcoin.network is {configured}: correct the setting or use \
+             another folder",
+            dir.display()
+        ))),
+        Err(error) => Err(Error::Invalid(format!("{}: {error}", path.display()))),
+    }
+}
+
+async fn listen(config: &Config) -> Result<Listeners> {
+    let server = &config.server;
+    let files = TlsFiles { certificate: server.tls_cert.clone(), key: server.tls_key.clone() };
+    let options = ListenOptions {
+        unix: server.listen_unix.clone(),
+        tls: server.listen_tls.map(|address| (address, files)),
+    };
+    Listeners::bind(&options).await.map_err(Error::part)
+}
+
+async fn open_keystore(config: &Config) -> Result<Arc<SoftwareProvider>> {
+    let passphrase = passphrase::existing(config)?;
+    let provider = SoftwareProvider::unlock(&config.keystore.file, passphrase).await;
+    provider.map(Arc::new).map_err(Error::part)
+}
+
+async fn checkpoint_key(keyring: &Keyring) -> Result<CheckpointKey> {
+    let key = load_checkpoint_key(keyring).await.map_err(Error::part)?;
+    key.ok_or_else(|| {
+        Error::Invalid(
+            "the ledger has no key for audit checkpoints: `anya init` did not finish; run it again on a new folder"
+                .into(),
+        )
+    })
+}

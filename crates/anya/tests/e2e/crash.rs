@@ -1,0 +1,193 @@
+//! The server is killed at every point of a payment; each payment is settled once all the same.
+
+use std::time::{Duration, Instant};
+
+use anya_api::{
+    operation::{Operation, OperationState, PsbtDocument},
+    wallet::{NewCosigner, Signer, WalletScript},
+};
+use anya_primitives::{Amount, OperationId, WalletId};
+use anya_treasury::CRASH_POINTS;
+
+use crate::{
+    house::{Carrier, DEPTH, House, SMALL, pause, sat},
+    outsider::Outsider,
+};
+
+/// How long a server may live that is to die.
+const LIFE: Duration = Duration::from_secs(30);
+
+const COIN: Amount = Amount::from_sat(50_000_000);
+
+/// A payment in the making, and what was seen of it.
+struct Payment {
+    name: String,
+    wallet: WalletId,
+    amount: Amount,
+    address: String,
+    since: u32,
+    before: Amount,
+    operation: Operation,
+    seen: Vec<Carrier>,
+}
+
+impl Payment {
+    async fn propose(house: &House, name: &str, wallet: WalletId, amount: Amount) -> Self {
+        let address = House::stranger();
+        let (since, before) = (house.node.height().unwrap(), house.balance(wallet).await.confirmed);
+        let operation = house.propose(name, House::payment(wallet, &address, amount)).await;
+        assert_eq!(operation.state, OperationState::PendingApproval);
+        let name = name.to_owned();
+        Self { name, wallet, amount, address, since, before, operation, seen: Vec::new() }
+    }
+
+    fn id(&self) -> OperationId {
+        self.operation.id
+    }
+
+    /// Remembers the transactions that pay it now.
+    fn look(&mut self, house: &House) {
+        let now = house.pays_to(&self.address, self.since);
+        self.seen.extend(now);
+    }
+
+    /// Mines a block when the payment waits for one, until the server is dead.
+    async fn until_death(&mut self, house: &mut House) {
+        let end = Instant::now() + LIFE;
+        let mut mined = 0;
+        while !house.server.has_crashed() {
+            assert!(Instant::now() < end, "{}: the server lives\n{}", self.name, house.server.last_words());
+            if self.name.contains("settle") && mined < DEPTH {
+                let waits = house.pays_to(&self.address, self.since).iter().any(|carrier| !carrier.mined);
+                if waits || mined > 0 {
+                    house.node.mine_blocks(1).unwrap();
+                    mined += 1;
+                }
+            }
+            pause().await;
+        }
+        self.look(house);
+    }
+
+    /// Settled once, to the satoshi, with everything accounted for.
+    async fn is_settled_once(&mut self, house: &House) {
+        let name = &self.name;
+        let settled = house.settles(self.id()).await;
+        let view = settled.transaction.unwrap();
+        assert!(view.confirmations >= DEPTH, "{name}: {view:?}");
+        let carrier = house.paid_once(&self.address, self.amount, self.since);
+        assert_eq!((&carrier.txid, carrier.fee), (&view.txid, view.fee), "{name}");
+        assert!(self.seen.iter().all(|seen| seen.txid == carrier.txid), "{name}: {:#?}", self.seen);
+        let confirmed = house.balance(self.wallet).await.confirmed;
+        assert_eq!(confirmed, self.before - self.amount - carrier.fee, "{name}");
+        house.holds_nothing(self.wallet).await;
+
+        let log = house.log_of(self.id()).await;
+        let prepared: Vec<_> = log
+            .iter()
+            .filter(|entry| entry.action == "operation.prepared")
+            .map(|entry| &entry.detail)
+            .collect();
+        assert_eq!(prepared.len(), 1, "{name}: {log:#?}");
+        assert_eq!(prepared[0]["txid"], carrier.txid, "{name}");
+        for action in ["proposed", "approved", "signed", "settled"] {
+            let action = format!("operation.{action}");
+            let count = log.iter().filter(|entry| entry.action == action).count();
+            assert_eq!(count, 1, "{name}: {action}: {log:#?}");
+        }
+    }
+
+    /// The same request again is answered with the same operation.
+    async fn is_not_proposed_again(&self, house: &House) {
+        let again = House::payment(self.wallet, &self.address, self.amount);
+        assert_eq!(house.propose(&self.name, again).await.id, self.id());
+    }
+}
+
+#[tokio::test]
+async fn killed_at_every_point_a_payment_is_settled_once() {
+    let mut house = House::new().await;
+    let wallet = house.wallet(&[COIN; 3]).await;
+    for (n, point) in CRASH_POINTS.iter().filter(|point| !point.starts_with("import")).enumerate() {
+        house.server.stop();
+        house.server.start_to_crash_at(point);
+        let amount = SMALL + sat(1 + n as u64);
+        let mut payment = Payment::propose(&house, &format!("killed at {point}"), wallet, amount).await;
+        house.approve(&payment.operation).await;
+        payment.until_death(&mut house).await;
+        house.server.start();
+        payment.is_not_proposed_again(&house).await;
+        payment.is_settled_once(&house).await;
+    }
+}
+
+#[tokio::test]
+async fn killed_at_one_point_after_the_other_a_payment_is_settled_once() {
+    let mut house = House::new().await;
+    let wallet = house.wallet(&[COIN; 2]).await;
+    let mut payment = Payment::propose(&house, "killed again and again", wallet, SMALL + sat(1)).await;
+    house.approve(&payment.operation).await;
+    let mut deaths = 0;
+    // From one restart to the next it is killed again; where it no longer passes a point, it is killed from outside.
+    for point in CRASH_POINTS.iter().filter(|point| !point.starts_with("settle")).cycle().take(20) {
+        if house.server.ended().is_none() {
+            house.server.kill();
+        } else {
+            assert!(house.server.has_crashed());
+            deaths += 1;
+        }
+        payment.look(&house);
+        house.server.start_to_crash_at(point);
+        let end = Instant::now() + Duration::from_millis(500);
+        while house.server.ended().is_none() && Instant::now() < end {
+            pause().await;
+        }
+    }
+    assert!(deaths > 3, "it died of {deaths} points alone");
+    if !house.server.has_crashed() {
+        house.server.kill();
+    }
+    house.server.start();
+    payment.is_settled_once(&house).await;
+}
+
+#[tokio::test]
+async fn killed_while_a_cosigner_s_signature_comes_in_a_payment_is_settled_once() {
+    let mut house = House::new().await;
+    let outsider = Outsider::new(1);
+    let cosigners = vec![
+        NewCosigner { name: "ours".into(), signer: Signer::Active { key: house.key().await, account: 0 } },
+        NewCosigner { name: "kept".into(), signer: Signer::Reserve { key: house.key().await, account: 0 } },
+        NewCosigner { name: "theirs".into(), signer: Signer::Outside { xpub: outsider.xpub() } },
+    ];
+    let wallet = house.funded(WalletScript::Multisig { threshold: 2, cosigners }, &[COIN; 2]).await;
+    for (n, point) in
+        ["sign:recorded", "import:recorded", "broadcast:before", "broadcast:sent"].iter().enumerate()
+    {
+        house.server.stop();
+        house.server.start_to_crash_at(point);
+        let amount = SMALL + sat(1 + n as u64);
+        let mut payment =
+            Payment::propose(&house, &format!("cosigned, killed at {point}"), wallet, amount).await;
+        house.approve(&payment.operation).await;
+        if *point == "sign:recorded" {
+            payment.until_death(&mut house).await;
+            house.server.start();
+        }
+        house.reaches(payment.id(), OperationState::AwaitingSignatures).await;
+        assert!(house.pays_to(&payment.address, payment.since).is_empty(), "sent without the cosigner");
+        let client = house.client();
+        let psbt = client.psbt(payment.id()).await.unwrap().psbt;
+        let signed = PsbtDocument { psbt: outsider.sign(&psbt) };
+        // The answer may be lost with the server.
+        let answer = client.import_psbt(payment.id(), &signed).await;
+        if *point != "sign:recorded" {
+            if let Err(error) = answer {
+                assert!(error.problem().is_none(), "{error}");
+            }
+            payment.until_death(&mut house).await;
+            house.server.start();
+        }
+        payment.is_settled_once(&house).await;
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole product: the real server program over a real bitcoind, through kills, outages, reorganisations, full disks
+//! and bad input.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests")]
+
+#[cfg(feature = "failpoints")]
+mod crash;
+mod house;
+mod node;
+#[cfg(feature = "failpoints")]
+mod outsider;
+mod server;
