@@ -1,4 +1,5 @@
 //! The whole way on a real node.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Drafting, reserving, signing and finishing payments.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
 
@@ -242,7 +243,7 @@ async fn what_is_not_ours_or_has_children_is_not_replaced() {
     let wallet = house.wpkh().await;
     house.fund(wallet, &[100_000]).await;
     let foreign = house.payment(&[(house.address(wallet).await.script_pubkey(), sat(5_000))]);
-    house.mempool(&[foreign.clone()], &[]).await;
+    house.mempool(std::slice::from_ref(&foreign), &[]).await;
     let bump = |replaces| DraftBump {
         operation: OperationId::new(),
         replaces,

@@ -1,4 +1,5 @@
 //! Wallets, addresses and coins over a chain that the test makes.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
 
@@ -151,7 +152,7 @@ async fn addresses_asked_for_at_once_all_differ() {
     let last = house.wallets.new_address(house.tenant, wallet, None).await.unwrap();
     let page = house.wallets.addresses(house.tenant, wallet, None, 200).await.unwrap();
     assert_eq!(page.items.last(), Some(&last));
-    assert_eq!(page.items.len() as u32, last.index + 1);
+    assert_eq!(page.items.len(), usize::try_from(last.index).unwrap() + 1);
 }
 
 #[tokio::test]
@@ -270,7 +271,7 @@ async fn blocks_resume_where_they_were_and_repeats_do_no_harm() {
     assert!(top.height >= 131 && top.height <= house.tip().height, "{top:?}");
     assert!(held.windows(2).all(|pair| pair[0].height == pair[1].height + 1));
     for (height, block) in blocks.iter().enumerate().skip(top.height as usize) {
-        let at = BlockRef { height: height as u32, hash: block.block_hash() };
+        let at = BlockRef { height: u32::try_from(height).unwrap(), hash: block.block_hash() };
         BlockSink::connect(&house.wallets, block, at).await.unwrap();
     }
     assert_eq!(house.wallets.tip(), Some(house.tip()));

@@ -134,9 +134,9 @@ fn change<'a>(
     }
 }
 
-fn total(amounts: impl Iterator<Item = Amount>) -> Result<Amount> {
+fn total(mut amounts: impl Iterator<Item = Amount>) -> Result<Amount> {
     amounts
-        .fold(Some(Amount::ZERO), |total, amount| total?.checked_add(amount))
+        .try_fold(Amount::ZERO, Amount::checked_add)
         .filter(|total| *total <= Amount::MAX_MONEY)
         .ok_or_else(|| Error::Disagrees("its amounts are more than there are bitcoin".into()))
 }

@@ -1,5 +1,11 @@
 //! A house with ledger, software keys and wallets, over a chain that the test itself makes.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
 
 use std::{path::Path, sync::Arc};
 
