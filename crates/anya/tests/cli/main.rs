@@ -1,0 +1,16 @@
+//! The real binary: what it answers, with which exit code, and what it refuses.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by failing"
+)]
+
+mod audit;
+mod config;
+mod credential;
+mod doctor;
+mod server;
+mod support;
+mod usage;

@@ -1,0 +1,176 @@
+//! Help, wrong arguments, and the two forms of an error.
+
+use crate::support::{Place, anya, anya_with, command};
+
+const WALLET: &str = "wal_019376a1b2c37def8a90b1c2d3e4f506";
+const OPERATION: &str = "op_019376a1b2c37def8a90b1c2d3e4f506";
+const KEY: &str = "key_019376a1b2c37def8a90b1c2d3e4f506";
+
+/// Every command that does something, as one would begin to type it.
+const COMMANDS: &[&[&str]] = &[
+    &["init"],
+    &["serve"],
+    &["doctor"],
+    &["status"],
+    &["fees"],
+    &["config", "show"],
+    &["tenant", "create"],
+    &["tenant", "list"],
+    &["api-key", "create"],
+    &["api-key", "list"],
+    &["api-key", "revoke"],
+    &["operator", "keygen"],
+    &["operator", "add"],
+    &["operator", "list"],
+    &["operator", "suspend"],
+    &["operator", "replace-key"],
+    &["policy", "show"],
+    &["policy", "set"],
+    &["policy", "versions"],
+    &["policy", "simulate"],
+    &["key", "create"],
+    &["key", "list"],
+    &["key", "show"],
+    &["key", "suspend"],
+    &["key", "activate"],
+    &["key", "destroy"],
+    &["wallet", "create"],
+    &["wallet", "list"],
+    &["wallet", "show"],
+    &["wallet", "balance"],
+    &["wallet", "coins"],
+    &["wallet", "transactions"],
+    &["address", "new"],
+    &["address", "list"],
+    &["pay"],
+    &["bump"],
+    &["cpfp"],
+    &["operation", "list"],
+    &["operation", "show"],
+    &["operation", "approve"],
+    &["operation", "reject"],
+    &["operation", "cancel"],
+    &["operation", "wait"],
+    &["psbt", "export"],
+    &["psbt", "import"],
+    &["audit", "list"],
+    &["audit", "export"],
+    &["audit", "verify"],
+    &["completions"],
+];
+
+#[test]
+fn every_command_has_help_with_an_example_and_refuses_an_unknown_flag() {
+    for words in COMMANDS {
+        let help = anya(&[words, &["--help"][..]].concat());
+        help.ok();
+        assert!(help.stdout.contains("Example"), "{words:?}: {}", help.stdout);
+        assert!(help.stdout.contains("anya "), "{words:?}");
+        anya(&[words, &["--nonsense"][..]].concat()).refused(2, "--nonsense");
+    }
+    assert!(anya(&["--help"]).ok().stdout.contains("Exit codes:"));
+    assert_eq!(anya(&["--version"]).ok().stdout, format!("anya {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_arguments_are_told_what_is_right() {
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "Usage"),
+        (&["nonsense"], "nonsense"),
+        (&["pay", "op_1", "--to", "x=1"], "wal_"),
+        (&["pay", WALLET], "--to"),
+        (&["pay", WALLET, "--to", "bcrt1q"], "ADDRESS=SATS"),
+        (&["pay", WALLET, "--to", "bcrt1q=0"], "the amount is 0"),
+        (&["pay", WALLET, "--to", "bcrt1q=1.5"], "whole number of satoshi"),
+        (&["pay", WALLET, "--to", "bcrt1q=99999999999999999999"], "2100000000000000"),
+        (&["pay", WALLET, "--to", "x=1", "--fee-rate", "0"], "sat/vB"),
+        (&["pay", WALLET, "--to", "x=1", "--fee-cap=-1"], "--fee-cap"),
+        (&["pay", WALLET, "--to", "x=1", "--idempotency-key", "a b"], "visible ASCII"),
+        (&["pay", WALLET, "--to", "x=1", "--wait=soon"], "pending_approval"),
+        (&["pay", WALLET, "--to", "x=1", "--simulate", "--wait"], "cannot be used with"),
+        (&["pay", WALLET, "--to", "x=1", "--expires-in", "0"], "--expires-in"),
+        (&["bump", OPERATION, "--fee-rate", "5"], "--fee-cap"),
+        (&["cpfp", OPERATION, "--fee-cap", "5"], "--fee-rate"),
+        (&["operation", "show", WALLET], "op_"),
+        (&["operation", "approve", OPERATION], "--credential"),
+        (&["operation", "list", "--state", "gone"], "superseded"),
+        (&["operation", "list", "--kind", "gift"], "fee_bump"),
+        (&["operation", "list", "--limit", "501"], "501"),
+        (&["tenant", "list", "--cursor", "x", "--all"], "cannot be used with"),
+        (&["api-key", "create", "x"], "--scope"),
+        (&["api-key", "create", "x", "--scope", "all"], "operations:propose"),
+        (&["api-key", "revoke", "ak_1"], "32 hexadecimal"),
+        (&["key", "create", "x", "--kind", "dsa"], "bip32-seed"),
+        (&["wallet", "create", "x", "--script", "wpkh"], "--key"),
+        (&["wallet", "create", "x", "--script", "multisig"], "--threshold"),
+        (&["wallet", "create", "x", "--script", "tr", "--key", KEY, "--threshold", "2"], "--script multisig"),
+        (
+            &["wallet", "create", "x", "--script", "multisig", "--threshold", "1", "--cosigner", "a=b"],
+            "NAME=",
+        ),
+        (&["operator", "add", "x"], "--public-key"),
+        (&["operator", "add", "x", "--public-key", "00"], "ed25519"),
+        (&["operator", "keygen", "x", "--out", "/tmp/never-written"], "--no-passphrase"),
+        (&["psbt", "export", OPERATION, "--binary"], "--out"),
+        (&["audit", "verify", "--key", "a", "--any-key"], "cannot be used with"),
+        (&["completions", "cobol"], "bash"),
+    ];
+    for (args, part) in cases {
+        anya(args).refused(2, part);
+    }
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_invalid() {
+    let place = Place::new();
+    let policy =
+        place.secret("policy.toml", "governance = { approvals = 1 }\n[[rules]]\nname = \"x\"\nefect = 1\n");
+    place.run(&["policy", "set", &policy]).refused(3, "efect");
+    place.run(&["policy", "set", "/nowhere.toml"]).refused(5, "/nowhere.toml");
+    let psbt = place.secret("x.psbt", "no psbt");
+    place.run(&["psbt", "import", OPERATION, &psbt]).refused(3, "BIP174");
+    place.run(&["operation", "approve", OPERATION, "--credential", &psbt]).refused(3, "keygen");
+    place.run(&["operator", "add", "x", "--credential", &psbt]).refused(3, "keygen");
+}
+
+#[test]
+fn without_a_token_or_a_server_the_reason_is_told() {
+    let place = Place::new();
+    place.run(&["status"]).refused(4, "ANYA_TOKEN");
+    let data = place.data();
+    let args = ["status", "--data-dir", &data];
+    anya_with(&args, &[("ANYA_TOKEN", "t")]).refused(8, "cannot reach the server at unix:");
+    let args = ["status", "--data-dir", &data, "--server", "http://localhost:1"];
+    anya_with(&args, &[("ANYA_TOKEN", "t")]).refused(3, "unix:PATH or https://");
+    let open = place.path("open.token");
+    std::fs::write(&open, "t").unwrap();
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    place.run(&["status", "--token-file", open.to_str().unwrap()]).refused(3, "chmod 600");
+}
+
+#[test]
+fn with_json_errors_are_problem_documents_on_stderr_and_stdout_is_empty() {
+    let place = Place::new();
+    for (run, code, kind) in [
+        (place.run(&["status", "--json"]), 4, "urn:anya:problem:unauthenticated"),
+        (anya(&["nonsense", "--json"]), 2, "urn:anya:problem:usage"),
+        (anya(&["--json", "config", "show", "--config", "/nowhere"]), 3, "urn:anya:problem:invalid"),
+    ] {
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert_eq!(run.problem()["type"], kind);
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn completions_and_a_reader_that_goes_away() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(anya(&["completions", shell]).ok().stdout.contains("anya"));
+    }
+    // The script is longer than a pipe holds, so writing it to nobody must fail, quietly.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command(&["completions", "zsh"]).stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
