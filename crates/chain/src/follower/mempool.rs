@@ -27,6 +27,13 @@ impl KnownMempool {
 impl Engine {
     /// Tells the sink what changed in the mempool while `tip` is the best block; true when there is more to do.
     pub(super) async fn follow_mempool(&mut self, tip: BlockRef) -> Result<bool, Halt> {
+        // Before the list is asked for: what comes up in between would look like an eviction.
+        let mut known = match self.known.txids.take() {
+            Some(known) => known,
+            None => self.sink.unconfirmed().await?.into_iter().collect(),
+        };
+        known.extend(self.sink.noted().await?);
+        self.known.txids = Some(known);
         let list = match self.ask(self.source.mempool()).await {
             Ok(list) => list,
             // A node that has just started answers everything else already.
@@ -37,11 +44,7 @@ impl Engine {
         if self.ask(self.source.tip()).await? != tip {
             return Ok(true);
         }
-        let known = match self.known.txids.take() {
-            Some(known) => known,
-            None => self.sink.unconfirmed().await?.into_iter().collect(),
-        };
-        let known = self.known.txids.insert(known);
+        let known = self.known.txids.get_or_insert_default();
         let present: HashSet<Txid> = list.iter().copied().collect();
         let evicted: Vec<Txid> = known.difference(&present).copied().collect();
         let mut new: Vec<Txid> = present.difference(known).copied().collect();

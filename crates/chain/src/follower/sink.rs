@@ -50,6 +50,13 @@ pub trait BlockSink: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Unconfirmed transactions that the sink came to believe in by itself since it was asked last, such as one that was
+    /// handed to the node a moment ago. From then on they are watched like those that it was told of: when the mempool
+    /// does not have them, they are reported as evicted.
+    async fn noted(&self) -> Result<Vec<Txid>, SinkError> {
+        Ok(Vec::new())
+    }
+
     /// Transactions that entered the mempool, in no particular order, and those that left it without being in a block
     /// of the best chain. A transaction of a block that was disconnected is added again when it is still valid.
     async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError>;

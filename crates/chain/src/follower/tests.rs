@@ -240,6 +240,7 @@ struct StrictSink {
     chain: Mutex<Vec<BlockRef>>,
     confirmed: Mutex<HashMap<Txid, u32>>,
     mempool: Mutex<BTreeSet<Txid>>,
+    noted: Mutex<Vec<Txid>>,
     disconnected: Mutex<u32>,
     told: Mutex<Option<BlockRef>>,
     remembers: usize,
@@ -291,6 +292,10 @@ impl BlockSink for StrictSink {
     async fn unconfirmed(&self) -> Result<Vec<Txid>, SinkError> {
         self.call()?;
         Ok(self.mempool.lock().unwrap().iter().copied().collect())
+    }
+    async fn noted(&self) -> Result<Vec<Txid>, SinkError> {
+        self.call()?;
+        Ok(std::mem::take(&mut *self.noted.lock().unwrap()))
     }
     async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError> {
         self.call()?;
@@ -471,5 +476,25 @@ fn what_left_the_mempool_while_the_follower_was_away_is_evicted() {
         bench.source.world().apply(&Change::Enter(10));
         bench.settle_and_compare().await;
         assert!(!bench.sink.mempool.lock().unwrap().contains(&forgotten));
+    });
+}
+
+#[test]
+fn what_the_sink_noted_by_itself_is_watched_and_what_is_gone_of_it_is_evicted() {
+    run(async {
+        let mut bench = Bench::new(StrictSink { remembers: 3, ..StrictSink::default() }, BTreeSet::new());
+        bench.source.world().apply(&Change::Extend(1));
+        bench.settle_and_compare().await;
+        bench.source.world().apply(&Change::Enter(1));
+        let there = *bench.source.world().mempool.keys().next().unwrap();
+        let gone = Txid::all_zeros();
+        for txid in [there, gone] {
+            bench.sink.mempool.lock().unwrap().insert(txid);
+            bench.sink.noted.lock().unwrap().push(txid);
+        }
+        bench.engine.look_at_mempool_now();
+        bench.settle_and_compare().await;
+        let believed = bench.sink.mempool.lock().unwrap().clone();
+        assert_eq!(believed.into_iter().collect::<Vec<_>>(), [there]);
     });
 }
