@@ -87,6 +87,10 @@ impl Inner {
         Ok(())
     }
 
+    fn noted(&self) -> std::sync::MutexGuard<'_, BTreeSet<Txid>> {
+        self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// A time for a look at the mempool, later than every one before.
     fn look_time(&self) -> u64 {
         let now = u64::try_from(self.clock.now().as_secs()).unwrap_or_default();
@@ -227,9 +231,13 @@ impl Wallets {
     pub async fn note_broadcast(&self, transaction: &Transaction) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let added = vec![Arc::new(transaction.clone())];
+        let txid = transaction.compute_txid();
         whole(async move {
             let _turn = inner.turn.lock().await;
-            inner.change_mempool(added, Vec::new()).await
+            inner.change_mempool(added, Vec::new()).await?;
+            // The follower has not seen it, and would not miss it when the node loses it before it has.
+            inner.noted().insert(txid);
+            Ok(())
         })
         .await
     }
@@ -256,6 +264,10 @@ impl BlockSink for Wallets {
             let watch = inner.watch();
             block.txdata.iter().for_each(|transaction| watch.touched(transaction, &mut touched));
         }
+        let mined: BTreeSet<Txid> = match inner.noted().is_empty() {
+            true => BTreeSet::new(),
+            false => block.txdata.iter().map(Transaction::compute_txid).collect(),
+        };
         let block = (!touched.is_empty()).then(|| block.clone());
         whole(async move {
             let _turn = inner.turn.lock().await;
@@ -270,7 +282,9 @@ impl BlockSink for Wallets {
             if tip.is_some_and(|tip| tip.hash != previous || tip.height + 1 != at.height) {
                 return Err(Error::OutOfOrder { height: at.height });
             }
-            inner.connect(block, touched, at).await
+            inner.connect(block, touched, at).await?;
+            inner.noted().retain(|txid| !mined.contains(txid));
+            Ok(())
         })
         .await?;
         Ok(())
@@ -313,6 +327,10 @@ impl BlockSink for Wallets {
             unconfirmed.extend(found.await?);
         }
         Ok(unconfirmed.into_iter().collect())
+    }
+
+    async fn noted(&self) -> Result<Vec<Txid>, SinkError> {
+        Ok(std::mem::take(&mut *self.inner.noted()).into_iter().collect())
     }
 
     async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError> {
