@@ -94,8 +94,8 @@ impl FromStr for AccountXpub {
         }
         let (origin, key) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).ok_or(FORM)?;
         let (fingerprint, path) = origin.split_once('/').ok_or(FORM)?;
-        let lowercase = fingerprint.len() == 8 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit());
-        if !lowercase {
+        let readable = fingerprint.len() == 8 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit());
+        if !readable {
             return Err("the fingerprint must have 8 hexadecimal digits".into());
         }
         let fingerprint = Fingerprint::from_str(&fingerprint.to_lowercase()).map_err(|_| FORM)?;

@@ -119,15 +119,23 @@ fn insert_changeset(tx: &TenantTx<'_>, wallet: WalletId, level: u32, change: &Ch
     Ok(())
 }
 
-/// Everything that is known of a wallet, merged. Merging does not depend on the order.
-pub(crate) fn changeset(tx: &TenantTx<'_>, wallet: WalletId) -> Result<ChangeSet> {
-    let mut merged = ChangeSet::default();
-    let bodies = tx.query(
+/// The pieces of what is known of a wallet, as they are stored. They are read into [`merged`] outside the ledger's
+/// threads, for that takes long for a large wallet.
+pub(crate) fn pieces(tx: &TenantTx<'_>, wallet: WalletId) -> Result<Vec<String>> {
+    tx.query(
         "SELECT body FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet",
         &params! { "wallet" => wallet },
-        |row| Ok::<_, Error>(row.json::<ChangeSet>("body")?),
-    )?;
-    bodies.into_iter().for_each(|body| merged.merge(body));
+        |row| Ok(row.get("body")?),
+    )
+}
+
+/// Everything that is known of a wallet. Merging does not depend on the order.
+pub(crate) fn merged(wallet: WalletId, pieces: &[String]) -> Result<ChangeSet> {
+    let mut merged = ChangeSet::default();
+    for piece in pieces {
+        let damaged = |_| Error::Damaged { wallet, reason: "a piece of its state cannot be read".into() };
+        merged.merge(serde_json::from_str(piece).map_err(damaged)?);
+    }
     Ok(merged)
 }
 

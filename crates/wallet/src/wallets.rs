@@ -1,7 +1,7 @@
 //! All wallets of all tenants: making them, finding them, showing addresses.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     future::Future,
     ops::Bound,
     sync::{
@@ -14,7 +14,7 @@ use anya_keys::Keyring;
 use anya_primitives::{Clock, Network, TenantId, WalletId};
 use anya_store::{Ledger, TenantTx};
 use bdk_wallet::{ChangeSet, KeychainKind};
-use bitcoin::{Address as BitcoinAddress, ScriptBuf, Txid};
+use bitcoin::{Address as BitcoinAddress, ScriptBuf};
 use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
 
 use crate::{
@@ -60,8 +60,6 @@ pub(crate) struct Inner {
     pub(crate) blocks_doubtful: AtomicBool,
     /// The latest time given to a look at the mempool: each is later than the one before, whatever the clock says.
     pub(crate) last_seen: AtomicU64,
-    /// Own transactions that were broadcast since the follower last asked for them.
-    pub(crate) noted: std::sync::Mutex<BTreeSet<Txid>>,
 }
 
 impl std::fmt::Debug for Wallets {
@@ -93,24 +91,19 @@ impl Wallets {
         network: Network,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let (stored, blocks) = ledger
-            .read_system(|tx| {
-                let mut stored = Vec::new();
-                for (tenant, row) in rows::all_wallets(tx)? {
-                    let changes = tx.for_tenant(tenant, |tx| rows::changeset(tx, row.info.id))?;
-                    stored.push((tenant, row, changes));
-                }
-                Ok::<_, Error>((stored, Blocks::load(tx)?))
-            })
-            .await?;
+        let (stored, blocks) =
+            ledger.read_system(|tx| Ok::<_, Error>((rows::all_wallets(tx)?, Blocks::load(tx)?))).await?;
         let mut slots = BTreeMap::new();
         let mut watch = Watch::default();
         let mut last_seen = 0;
-        for (tenant, WalletRow { info, accounts }, changes) in stored {
+        for (tenant, WalletRow { info, accounts }) in stored {
             if info.network != network {
                 let reason = format!("it is a wallet of {}, not of {network}", info.network);
                 return Err(Error::Damaged { wallet: info.id, reason });
             }
+            let id = info.id;
+            let pieces = ledger.read(tenant, move |tx| rows::pieces(tx, id)).await?;
+            let changes = rows::merged(id, &pieces)?;
             let seen = changes.tx_graph.last_seen.values().chain(changes.tx_graph.last_evicted.values());
             last_seen = seen.copied().fold(last_seen, u64::max);
             let keys = Keys::new(&info.script, accounts)?;
@@ -135,7 +128,6 @@ impl Wallets {
                 turn: Mutex::new(()),
                 blocks_doubtful: AtomicBool::new(false),
                 last_seen: AtomicU64::new(last_seen),
-                noted: std::sync::Mutex::default(),
             }),
         })
     }
@@ -355,8 +347,8 @@ impl Inner {
     async fn load(&self, wallet: Address, slot: &Slot) -> Result<State> {
         let (tenant, id) = wallet;
         // A write waits for all writes before it, also for one whose answer nobody waited for.
-        let changes = self.ledger.write(tenant, move |tx| rows::changeset(tx, id)).await?;
-        let state = State::load(&slot.keys, changes)?;
+        let pieces = self.ledger.write(tenant, move |tx| rows::pieces(tx, id)).await?;
+        let state = State::load(&slot.keys, rows::merged(id, &pieces)?)?;
         self.watch_mut().add_wallet(wallet, &state);
         Ok(state)
     }
