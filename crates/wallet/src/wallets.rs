@@ -1,7 +1,7 @@
 //! All wallets of all tenants: making them, finding them, showing addresses.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     ops::Bound,
     sync::{
@@ -14,7 +14,7 @@ use anya_keys::Keyring;
 use anya_primitives::{Clock, Network, TenantId, WalletId};
 use anya_store::{Ledger, TenantTx};
 use bdk_wallet::{ChangeSet, KeychainKind};
-use bitcoin::{Address as BitcoinAddress, ScriptBuf};
+use bitcoin::{Address as BitcoinAddress, ScriptBuf, Txid};
 use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
 
 use crate::{
@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) blocks_doubtful: AtomicBool,
     /// The latest time given to a look at the mempool: each is later than the one before, whatever the clock says.
     pub(crate) last_seen: AtomicU64,
+    /// Own transactions that were broadcast since the follower last asked for them.
+    pub(crate) noted: std::sync::Mutex<BTreeSet<Txid>>,
 }
 
 impl std::fmt::Debug for Wallets {
@@ -128,6 +130,7 @@ impl Wallets {
                 turn: Mutex::new(()),
                 blocks_doubtful: AtomicBool::new(false),
                 last_seen: AtomicU64::new(last_seen),
+                noted: std::sync::Mutex::default(),
             }),
         })
     }
