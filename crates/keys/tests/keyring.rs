@@ -134,6 +134,27 @@ async fn states_rule_over_use() {
     }
 }
 
+/// After a first use, so that nothing has to be asked for that the suspension would refuse by another way.
+#[tokio::test]
+async fn a_suspended_key_of_any_sort_is_of_no_use() {
+    let house = House::new().await;
+    for spec in KeySpec::ALL {
+        let key = house.generate(spec.name(), spec).await;
+        let suspended = |outcome| matches!(outcome, Err(Error::State { state: KeyState::Suspended, .. }));
+        if spec == KeySpec::Aes256 {
+            let ring = &house.keyring;
+            let sealed = ring.encrypt(house.tenant, key.id, b"", b"text").await.unwrap();
+            house.become_(&key, KeyState::Suspended).await.unwrap();
+            assert!(suspended(ring.encrypt(house.tenant, key.id, b"", b"text").await.map(drop)));
+            assert!(suspended(ring.decrypt(house.tenant, key.id, b"", &sealed).await.map(drop)));
+        } else {
+            house.sign(&key).await.unwrap();
+            house.become_(&key, KeyState::Suspended).await.unwrap();
+            assert!(suspended(house.sign(&key).await.map(drop)), "{spec}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn requests_that_do_not_fit_the_key_are_refused() {
     let house = House::new().await;
