@@ -105,8 +105,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         match AxumQuery::try_from_uri(&parts.uri) {
             Ok(AxumQuery(query)) => Ok(Self(query)),
-            Err(rejection) => Err(Failure::new(ErrorKind::Invalid, rejection.body_text())),
+            Err(rejection) => Err(wrong_query(&rejection.body_text())),
         }
+    }
+}
+
+/// The failure that axum's words about a query stand for; they read "...: limit: invalid digit found in string".
+fn wrong_query(text: &str) -> Failure {
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    match text.split_once(": ") {
+        Some((field, detail)) if field.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => {
+            Failure::new(ErrorKind::Invalid, detail).with_field(field)
+        }
+        _ => Failure::new(ErrorKind::Invalid, text),
     }
 }
 

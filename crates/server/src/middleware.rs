@@ -126,15 +126,24 @@ pub(crate) async fn deadline(State(limits): State<Limits>, request: Request, nex
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use anya_api::problem::Problem;
-    use axum::{Router, body::Body, routing::get};
+    use axum::{
+        Router,
+        body::Body,
+        routing::{get, post},
+    };
     use http_body_util::BodyExt;
+    use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::routes::wrap;
+    use crate::{extract::Json, routes::wrap};
 
     fn app(limits: Limits) -> Router {
         let routes = Router::new()
@@ -197,6 +206,47 @@ mod tests {
             let (_, headers, _) = ask(asked).await;
             assert_eq!(headers[REQUEST_ID] == sent, kept, "{sent}");
             assert!(!headers[REQUEST_ID].is_empty());
+        }
+    }
+
+    /// A log that is kept in memory.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_has_the_cause_under_the_request_s_id_and_nothing_that_was_sent() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone());
+        let _guard = tracing::subscriber::set_default(subscriber.finish());
+
+        let fails = async |_: Json<Value>| Failure::internal("row 7 is damaged");
+        let app = wrap(Router::new().route("/things/{id}", post(fails)), Limits::default());
+        let request = Request::post("/things/planted-path?x=planted-query")
+            .header(REQUEST_ID, "my-request-1")
+            .header(header::AUTHORIZATION, "Bearer planted-token")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from("{\"memo\": \"planted-body\"}"))
+            .unwrap();
+        assert_eq!(app.oneshot(request).await.unwrap().status(), 500);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("planted"), "{text}");
+        let line = text.lines().find(|line| line.contains("row 7 is damaged")).unwrap_or_default();
+        for part in ["my-request-1", "/things/{id}", "POST", "500", "ERROR"] {
+            assert!(line.contains(part), "{part} is not in {text}");
         }
     }
 

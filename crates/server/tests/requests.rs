@@ -156,7 +156,7 @@ async fn every_sort_of_wrong_request_gets_its_problem() {
     assert!(problem["detail"].as_str().unwrap().contains("key_"), "{problem}");
     assert_eq!(call("GET", "/v1/keys/%ff").await.0, 400);
     let (status, problem) = call("GET", "/v1/keys?limit=many").await;
-    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("limit"), "{problem}");
+    assert!(status == 422 && problem["field"] == "limit", "{problem}");
     assert_eq!(call("GET", "/v1/keys?page=2").await.0, 422);
     assert_eq!(call("GET", "/v1/nothing").await.0, 404);
     assert_eq!(call("PATCH", "/v1/keys").await.0, 405);

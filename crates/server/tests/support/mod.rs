@@ -88,9 +88,15 @@ impl House {
         let keyring = Arc::new(Keyring::new(ledger.clone(), vec![Arc::new(provider)], Arc::clone(&clock)));
         let (checkpoint_key, root) = bootstrap(&ledger, &keyring, &*clock, "software").await.unwrap();
         let wallets = Arc::new(
-            Wallets::open(ledger.clone(), Arc::clone(&keyring), Network::Regtest, Arc::clone(&clock))
-                .await
-                .unwrap(),
+            Wallets::open(
+                ledger.clone(),
+                open_index(&folder.path().join("index")),
+                Arc::clone(&keyring),
+                Network::Regtest,
+                Arc::clone(&clock),
+            )
+            .await
+            .unwrap(),
         );
         let followed =
             FollowerStatus { node: NodeState::Connecting, tip: None, synced: None, sink_error: None };
@@ -210,4 +216,8 @@ impl Serving {
     pub(crate) async fn stopped(self) {
         tokio::time::timeout(Duration::from_secs(30), self.running).await.unwrap().unwrap().unwrap();
     }
+}
+
+pub(crate) fn open_index(folder: &std::path::Path) -> anya_store::Index {
+    anya_store::Index::open(folder, &anya_wallet::INDEX_FAMILIES).unwrap()
 }
