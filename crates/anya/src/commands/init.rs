@@ -216,8 +216,10 @@ fn write_config(dir: &Path, loaded: &Loaded) -> Result<PathBuf> {
         let given = !matches!(loaded.source(setting.key), None | Some(Source::Default));
         let given = given || setting.key == "bitcoin.network";
         let value = if given { shown.value.as_deref() } else { setting.default };
+        let value = value.map(|value| setting.as_toml(value)).unwrap_or_default();
         let mark = if given { "" } else { "# " };
-        text.push_str(&format!("{mark}{key} = {}\n", setting.as_toml(value.unwrap_or_default())));
+        text.push_str(format!("{mark}{key} = {value}").trim_end());
+        text.push('\n');
     }
     private_file::create(&path, text.as_bytes())?;
     Ok(path)

@@ -1,5 +1,7 @@
 //! `anya serve`
 
+use anya_config::Secret;
+use anya_store::DataDir;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,7 +9,7 @@ use crate::{
     compose::Composition,
     context::Context,
     error::{Error, Result},
-    logging,
+    logging, passphrase,
     setting_flags::SettingFlags,
 };
 
@@ -31,11 +33,17 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        let loaded = context.load_with(self.settings.into_overrides())?;
-        let config = &loaded.config;
+        let mut config = context.load_with(self.settings.into_overrides())?.config;
         logging::start(&config.log)?;
         // Before the first secret is in memory.
         anya_keys::harden_process().map_err(Error::part)?;
+        if passphrase::configured(&config)?.is_none() {
+            // The terminal is asked before the signals are ours, so that Ctrl-C ends the question; and only when it
+            // will be of use.
+            drop(DataDir::open_locked(&config.data.dir).map_err(Error::part)?);
+            config.keystore.passphrase = Some(Secret::Given(passphrase::existing(&config)?));
+        }
+        let config = &config;
         let mut signals = Signals::new()?;
         let mut again = Signals::new()?;
         if cfg!(feature = "failpoints") {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::support::{PASSPHRASE, Place, bytes_under};
+use crate::support::{PASSPHRASE, Place, anya_with, bytes_under};
 
 #[test]
 fn init_makes_a_private_folder_once() {
@@ -120,4 +120,28 @@ fn the_server_refuses_what_does_not_fit() {
 
     let nowhere = Place::new();
     nowhere.run(&["serve"]).refused(5, "anya init");
+}
+
+#[test]
+fn without_a_passphrase_nothing_starts_and_the_ways_to_give_one_work() {
+    let place = Place::initialised();
+    let data = place.path("data");
+    let file = std::fs::read_to_string(data.join("anya.toml")).unwrap();
+    let kept: String = file
+        .lines()
+        .filter(|line| !line.starts_with("passphrase_file"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(data.join("anya.toml"), kept).unwrap();
+    place.run(&["serve"]).refused(3, "ANYA_KEYSTORE__PASSPHRASE");
+    assert!(place.run(&["doctor"]).stdout.contains("whether it opens was not tried"));
+
+    let data = place.data();
+    let doctor = ["doctor", "--data-dir", &data];
+    let opens = "opens, and a new key signs";
+    assert!(anya_with(&doctor, &[("ANYA_KEYSTORE__PASSPHRASE", PASSPHRASE)]).stdout.contains(opens));
+    fs::create_dir(place.path("credentials")).unwrap();
+    place.secret("credentials/keystore-passphrase", PASSPHRASE);
+    let folder = place.text("credentials");
+    assert!(anya_with(&doctor, &[("CREDENTIALS_DIRECTORY", &folder)]).stdout.contains(opens));
 }

@@ -63,11 +63,25 @@ pub(crate) fn command(args: &[&str]) -> Command {
 }
 
 pub(crate) fn anya(args: &[&str]) -> Run {
-    Run::of(command(args).output().unwrap())
+    anya_with(args, &[])
 }
 
+/// A command that does not end is ended: a server that should have refused would serve for ever.
 pub(crate) fn anya_with(args: &[&str], variables: &[(&str, &str)]) -> Run {
-    Run::of(command(args).envs(variables.iter().copied()).output().unwrap())
+    let mut command = command(args);
+    command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let id = rustix::process::Pid::from_child(&child);
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if ended.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            drop(rustix::process::kill_process(id, rustix::process::Signal::KILL));
+        }
+    });
+    let run = Run::of(child.wait_with_output().unwrap());
+    drop(done);
+    watch.join().unwrap();
+    run
 }
 
 /// A folder with a passphrase file in it, in which data folders are made.
