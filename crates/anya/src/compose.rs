@@ -10,9 +10,9 @@ use anya_config::{Config, NodeAuth};
 use anya_keys::{Keyring, SoftwareProvider, software::SOFTWARE};
 use anya_primitives::{Clock, Network, SystemClock};
 use anya_server::{Limits, ListenOptions, Listeners, TlsFiles};
-use anya_store::{DataDir, DataDirLock, Ledger, LedgerOptions, Migration};
+use anya_store::{DataDir, DataDirLock, Index, Ledger, LedgerOptions, Migration};
 use anya_treasury::{CheckpointKey, Engine, Settings, Treasury, load_checkpoint_key};
-use anya_wallet::Wallets;
+use anya_wallet::{INDEX_FAMILIES, Wallets};
 use tokio::time::timeout;
 
 use crate::{
@@ -59,7 +59,9 @@ impl Composition {
         let checkpoint_key = checkpoint_key(&keyring).await?;
 
         let node: Arc<dyn ChainSource> = Arc::new(NodeSource::new(&rpc).map_err(Error::part)?);
-        let wallets = Wallets::open(ledger.clone(), keyring.clone(), config.bitcoin.network, clock.clone());
+        let index = open_index(&lock.index_path()).await?;
+        let wallets =
+            Wallets::open(ledger.clone(), index, keyring.clone(), config.bitcoin.network, clock.clone());
         let wallets = Arc::new(wallets.await.map_err(Error::part)?);
         let follow = Follow::start(follow::Parts {
             source: node.clone(),
@@ -125,6 +127,26 @@ pub(crate) async fn open_ledger(path: &Path) -> Result<Ledger> {
         Err(_) => Err(Error::Part {
             kind: anya_primitives::ErrorKind::Internal,
             message: "opening the ledger failed in an unforeseen way".into(),
+        }),
+    }
+}
+
+/// Opens the index; one that is damaged is made anew, for everything in it can be derived again.
+async fn open_index(path: &Path) -> Result<Index> {
+    let path = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || match Index::open(&path, &INDEX_FAMILIES) {
+        Err(anya_store::Error::IndexDamaged { detail, .. }) => {
+            tracing::warn!(%detail, "the index is damaged; it is made anew");
+            Index::destroy(&path)?;
+            Index::open(&path, &INDEX_FAMILIES)
+        }
+        opened => opened,
+    });
+    match opened.await {
+        Ok(index) => index.map_err(Error::part),
+        Err(_) => Err(Error::Part {
+            kind: anya_primitives::ErrorKind::Internal,
+            message: "opening the index failed in an unforeseen way".into(),
         }),
     }
 }

@@ -33,6 +33,11 @@ macro_rules! ids {
                 Self(Uuid::now_v7())
             }
 
+            /// The id of those 16 bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
             /// The 16 bytes behind the prefix.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

@@ -150,6 +150,11 @@ pub enum Error {
         /// Its height.
         height: u32,
     },
+    /// The index does not take a wallet's scripts in, so that blocks cannot be searched for its coins.
+    #[error(
+        "wallet {0}: the index does not take its scripts in: see to the space and the health of the disk"
+    )]
+    IndexBehind(WalletId),
     /// Stored data cannot be what was once written.
     #[error("wallet {wallet}: stored data is damaged ({reason})")]
     Damaged {
@@ -203,6 +208,7 @@ impl Classified for Error {
             Self::InsufficientFunds { .. } | Self::TooManyInputs { .. } | Self::TooLarge { .. } => {
                 ErrorKind::Exhausted
             }
+            Self::IndexBehind(_) => ErrorKind::Unavailable,
             Self::Damaged { .. } | Self::Internal(_) => ErrorKind::Internal,
             Self::Store(error) => error.kind(),
             Self::Keys(error) => error.kind(),

@@ -39,3 +39,4 @@ pub use rows::MIGRATIONS;
 pub use select::MAX_INPUTS;
 pub use status::TxStatus;
 pub use wallets::Wallets;
+pub use watch::INDEX_FAMILIES;

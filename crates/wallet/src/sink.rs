@@ -187,11 +187,7 @@ impl Inner {
     }
 
     async fn change_mempool(&self, added: Vec<Arc<Transaction>>, evicted: Vec<Txid>) -> Result<()> {
-        let mut wallets = BTreeSet::new();
-        {
-            let watch = self.watch();
-            added.iter().for_each(|transaction| watch.touched(transaction, &mut wallets));
-        }
+        let mut wallets = self.touched(added.iter().map(Arc::as_ref)).await?;
         if !evicted.is_empty() {
             let slots: Vec<_> = {
                 let slots = self.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -227,7 +223,8 @@ fn known(state: &State, transaction: &Transaction) -> bool {
 }
 
 impl Wallets {
-    /// Takes note of a transaction that was just broadcast, without waiting for the next look at the mempool.
+    /// Takes note of a transaction that a node has just accepted, without waiting for the next look at the mempool.
+    /// To be called for accepted transactions only; one that the node's mempool does not have at the next look is evicted.
     pub async fn note_broadcast(&self, transaction: &Transaction) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let added = vec![Arc::new(transaction.clone())];
@@ -259,11 +256,7 @@ impl BlockSink for Wallets {
     async fn connect(&self, block: &Block, at: BlockRef) -> Result<(), SinkError> {
         let inner = Arc::clone(&self.inner);
         let previous = block.header.prev_blockhash;
-        let mut touched = BTreeSet::new();
-        {
-            let watch = inner.watch();
-            block.txdata.iter().for_each(|transaction| watch.touched(transaction, &mut touched));
-        }
+        let touched = inner.touched(&block.txdata).await?;
         let mined: BTreeSet<Txid> = match inner.noted().is_empty() {
             true => BTreeSet::new(),
             false => block.txdata.iter().map(Transaction::compute_txid).collect(),
@@ -335,11 +328,7 @@ impl BlockSink for Wallets {
 
     async fn mempool(&self, added: &[Transaction], evicted: &[Txid]) -> Result<(), SinkError> {
         let inner = Arc::clone(&self.inner);
-        let mut touched = BTreeSet::new();
-        {
-            let watch = inner.watch();
-            added.iter().for_each(|transaction| watch.touched(transaction, &mut touched));
-        }
+        let touched = inner.touched(added).await?;
         if touched.is_empty() && evicted.is_empty() {
             return Ok(());
         }

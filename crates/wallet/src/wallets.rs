@@ -12,9 +12,9 @@ use std::{
 
 use anya_keys::Keyring;
 use anya_primitives::{Clock, Network, TenantId, WalletId};
-use anya_store::{Ledger, TenantTx};
+use anya_store::{Index, Ledger, TenantTx};
 use bdk_wallet::{ChangeSet, KeychainKind};
-use bitcoin::{Address as BitcoinAddress, ScriptBuf, Txid};
+use bitcoin::{Address as BitcoinAddress, ScriptBuf, Transaction, Txid};
 use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
 
 use crate::{
@@ -83,12 +83,14 @@ where
 }
 
 impl Wallets {
-    /// Loads every wallet from the ledger.
+    /// Loads every wallet from the ledger. The index, with the families [`INDEX_FAMILIES`](crate::INDEX_FAMILIES), may be
+    /// new or behind: what it lacks is added.
     ///
     /// # Errors
     /// [`Error::Damaged`] when stored data cannot be read, or belongs to another network.
     pub async fn open(
         ledger: Ledger,
+        index: Index,
         keyring: Arc<Keyring>,
         network: Network,
         clock: Arc<dyn Clock>,
@@ -96,7 +98,7 @@ impl Wallets {
         let (stored, blocks) =
             ledger.read_system(|tx| Ok::<_, Error>((rows::all_wallets(tx)?, Blocks::load(tx)?))).await?;
         let mut slots = BTreeMap::new();
-        let mut watch = Watch::default();
+        let mut watch = Watch::new(index);
         let mut last_seen = 0;
         for (tenant, WalletRow { info, accounts }) in stored {
             if info.network != network {
@@ -325,6 +327,24 @@ impl Inner {
 
     pub(crate) fn watch_mut(&self) -> std::sync::RwLockWriteGuard<'_, Watch> {
         self.watch.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wallets that `transactions` touch. A wallet that the index lacks is added first: a block is looked at with all
+    /// wallets in view, or not at all.
+    pub(crate) async fn touched<'a>(
+        &self,
+        transactions: impl IntoIterator<Item = &'a Transaction>,
+    ) -> Result<BTreeSet<Address>> {
+        let behind = self.watch().behind();
+        for wallet in behind {
+            let slot = self.slot(wallet)?;
+            self.look(wallet, &slot, |state, _, _| self.watch_mut().add_wallet(wallet, state)).await?;
+        }
+        let watch = self.watch();
+        if let Some((_, wallet)) = watch.behind().first() {
+            return Err(Error::IndexBehind(*wallet));
+        }
+        watch.touched(transactions)
     }
 
     /// Locks a wallet for change; its state is in memory.

@@ -113,7 +113,15 @@ impl House {
         let keyring = Arc::new(Keyring::new(ledger.clone(), vec![Arc::new(provider)], clock.clone()));
         let (checkpoint_key, token) = bootstrap(&ledger, &keyring, &*clock, SOFTWARE).await.unwrap();
         let wallets = Arc::new(
-            Wallets::open(ledger.clone(), keyring.clone(), Network::Regtest, clock.clone()).await.unwrap(),
+            Wallets::open(
+                ledger.clone(),
+                open_index(&folder.path().join("index")),
+                keyring.clone(),
+                Network::Regtest,
+                clock.clone(),
+            )
+            .await
+            .unwrap(),
         );
         let auth = RpcAuth::Cookie(node.cookie_file());
         let chain = Arc::new(NodeSource::new(&RpcConfig::new(node.url(), auth, Network::Regtest)).unwrap());
@@ -352,4 +360,8 @@ impl House {
 
 pub(crate) fn btc(amount: f64) -> Amount {
     Amount::from_btc(amount).unwrap()
+}
+
+pub(crate) fn open_index(folder: &std::path::Path) -> anya_store::Index {
+    anya_store::Index::open(folder, &anya_wallet::INDEX_FAMILIES).unwrap()
 }

@@ -84,7 +84,15 @@ async fn open(folder: &Path, provider: SoftwareProvider) -> (Ledger, Arc<Keyring
     let ledger = Ledger::open(&path, &migrations(), LedgerOptions::default()).unwrap();
     let clock = Arc::new(SystemClock);
     let keyring = Arc::new(Keyring::new(ledger.clone(), vec![Arc::new(provider)], clock.clone()));
-    let wallets = Wallets::open(ledger.clone(), keyring.clone(), Network::Regtest, clock).await.unwrap();
+    let wallets = Wallets::open(
+        ledger.clone(),
+        open_index(&folder.join("index")),
+        keyring.clone(),
+        Network::Regtest,
+        clock,
+    )
+    .await
+    .unwrap();
     (ledger, keyring, wallets)
 }
 
@@ -302,4 +310,8 @@ pub(crate) fn spend(inputs: &[OutPoint], outputs: &[(ScriptBuf, Amount)]) -> Tra
 
 pub(crate) fn hex(transaction: &Transaction) -> String {
     consensus::encode::serialize_hex(transaction)
+}
+
+pub(crate) fn open_index(folder: &std::path::Path) -> anya_store::Index {
+    anya_store::Index::open(folder, &anya_wallet::INDEX_FAMILIES).unwrap()
 }
