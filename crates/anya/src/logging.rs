@@ -17,7 +17,9 @@ pub(crate) fn start(log: &Log) -> Result<()> {
         level => format!("{level},{QUIET}"),
     };
     let filter = EnvFilter::try_new(directives).map_err(|error| failed(error.to_string()))?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: to complain of it on the same stderr would end in a panic, and a full disk
+    // under the log must not stop the server.
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let started = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
         LogFormat::Text => builder.with_ansi(crate::output::stderr_is_terminal()).finish().try_init(),

@@ -4,8 +4,9 @@
 
 #[cfg(feature = "failpoints")]
 mod crash;
+mod folder;
 mod house;
 mod node;
-#[cfg(feature = "failpoints")]
 mod outsider;
 mod server;
+mod speed_up;
