@@ -75,7 +75,7 @@ pub(crate) fn anya_with(args: &[&str], variables: &[(&str, &str)]) -> Run {
     let (done, ended) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
         if ended.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            drop(rustix::process::kill_process(id, rustix::process::Signal::KILL));
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
         }
     });
     let run = Run::of(child.wait_with_output().unwrap());
