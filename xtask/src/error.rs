@@ -45,6 +45,37 @@ pub(crate) enum Error {
     ChecksFailed { count: usize, of: usize },
     #[error("the tests failed")]
     TestsFailed,
+    #[error(
+        "{source}{}\nlogs and every command that was run are in {}",
+        died.as_ref().map(|died| format!("\n{died}")).unwrap_or_default(),
+        logs.display()
+    )]
+    Demo { source: Box<Error>, died: Option<Box<Error>>, logs: PathBuf },
+    #[error("step {number} of the demo ({what}): {source}")]
+    DemoStep { number: usize, what: &'static str, source: Box<Error> },
+    #[error("`{command}` ended with {status}, not with exit code {expected}{}", tail(.output))]
+    ExitCode { command: String, expected: i32, status: ExitStatus, output: String },
+    #[error("`{command}`: {what} should be {expected}, and is {found}{}", tail(.output))]
+    Answer { command: String, what: String, expected: String, found: String, output: String },
+    #[error("{of} received {found} sat, not {expected}")]
+    WrongSum { of: &'static str, expected: String, found: String },
+    #[error("waited {seconds} s in vain for {what}")]
+    Deadline { what: String, seconds: u64 },
+    #[error("{name} ended by itself ({status}){}", tail(.said))]
+    Died { name: &'static str, status: ExitStatus, said: String },
+    #[error("{name} was asked to stop, and ended with {status}{}", tail(.said))]
+    BadEnd { name: &'static str, status: ExitStatus, said: String },
+    #[error("`{command}` built no program named anya")]
+    NoBinary { command: String },
+    #[error(
+        "no bitcoin-cli beside {} nor on PATH: name a bitcoind that has its bitcoin-cli beside it in BITCOIND_EXE",
+        node.display()
+    )]
+    NoBitcoinCli { node: PathBuf },
+    #[error("the cosigner's key is not in the wallet's descriptor {descriptor}")]
+    NotCosigner { descriptor: String },
+    #[error("these folders cannot stand in PATH: {folders}")]
+    NotInPath { folders: String },
 }
 
 impl Error {

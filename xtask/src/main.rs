@@ -1,10 +1,11 @@
-//! Set-up, checks and tests of the repository: `cargo xtask --help`.
+//! Set-up, checks, tests and the demo of the repository: `cargo xtask --help`.
 //!
 //! This is the newcomer's first door, so it compiles in seconds and needs nothing but Rust: no room of the
 //! house and no C library may become a dependency of it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
 mod check;
+mod demo;
 mod error;
 mod features;
 mod paths;
@@ -20,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::Extent;
 use crate::setup::Purpose;
 
-/// Set-up, checks and tests of the repository.
+/// Set-up, checks, tests and the demo of the repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Cli {
@@ -32,6 +33,8 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask setup                   install what this machine lacks
   cargo xtask setup --check           only say what it lacks
+  cargo xtask demo                    set-up, then the main job on a real Bitcoin node
+  cargo xtask demo --keep             the same, and go on by hand afterwards
   cargo xtask check                   format, lint, docs, licences, structure
   cargo xtask check --quick           the same without compiling: before each commit
   cargo xtask test                    set-up, checks and every test: what CI runs
@@ -45,9 +48,11 @@ Environment:
 enum Task {
     /// Install what the machine lacks: Debian packages, a Bitcoin node, the tools of the tests
     Setup(Setup),
+    /// Set up, build, and show the main job on a real Bitcoin node (regtest)
+    Demo(Demo),
     /// Check format, lint, docs, licences and the structure of the source; tests are not run
     Check(Check),
-    /// Set up, check, and run every test
+    /// Set up, check, run every test, and the demo
     Test(Test),
 }
 
@@ -62,6 +67,16 @@ struct Setup {
 }
 
 #[derive(Args)]
+struct Demo {
+    /// Leave the server and the node running, and say how to go on by hand
+    #[arg(long)]
+    keep: bool,
+    /// Show an optimised build
+    #[arg(long)]
+    release: bool,
+}
+
+#[derive(Args)]
 struct Check {
     /// Only what compiles nothing: leave out lint and docs
     #[arg(long)]
@@ -70,7 +85,7 @@ struct Check {
 
 #[derive(Args)]
 struct Test {
-    /// Leave out lint, docs, integration tests and doc tests
+    /// Leave out lint, docs, integration tests, doc tests and the demo
     #[arg(long)]
     quick: bool,
     /// Arguments for the test programs: a part of a test's name, `--nocapture`, ...
@@ -84,6 +99,7 @@ fn main() -> ExitCode {
             let purpose = if running { Purpose::Running } else { Purpose::Testing };
             if check { setup::check(purpose) } else { setup::run(purpose) }
         }
+        Task::Demo(Demo { keep, release }) => demo::run(demo::Choice { keep, release }),
         Task::Check(Check { quick }) => check::run(Extent::quick(quick)),
         Task::Test(Test { quick, harness }) => test::run(&test::Choice { quick, harness }),
     };

@@ -8,20 +8,21 @@ use crate::check::{self, Extent};
 use crate::error::Error;
 use crate::setup::{self, Purpose, node};
 use crate::summary::{Outcome, Summary};
-use crate::{features, paths, process};
+use crate::{demo, features, paths, process};
 
 /// What to test.
 pub(crate) struct Choice {
-    /// Leave out what is slow: checks that compile, integration tests, doc tests.
+    /// Leave out what is slow: checks that compile, integration tests, doc tests, the demo.
     pub(crate) quick: bool,
     /// Arguments for the test programs, such as a part of a test's name.
     pub(crate) harness: Vec<String>,
 }
 
-/// Runs it all; a check that fails does not keep the tests from running.
+/// Runs it all; a check that fails does not keep the tests from running, nor tests that fail the demo.
 ///
 /// # Errors
-/// A set-up that failed at once; [`Error::ChecksFailed`] or [`Error::TestsFailed`] at the end.
+/// A set-up that failed at once; the first of [`Error::ChecksFailed`], [`Error::TestsFailed`] and what became of
+/// the demo at the end.
 pub(crate) fn run(choice: &Choice) -> Result<(), Error> {
     let started = Instant::now();
     setup::run(Purpose::Testing)?;
@@ -35,6 +36,11 @@ pub(crate) fn run(choice: &Choice) -> Result<(), Error> {
     let (tally, tested) = cargo_test(choice)?;
     let testing = started.elapsed();
 
+    // Whoever asks for some tests, or for the quick ones, does not ask for this one.
+    let started = Instant::now();
+    let shown = (!choice.quick && choice.harness.is_empty()).then(|| demo::show(demo::Choice::default()));
+    let showing = started.elapsed();
+
     if !tally.failures.is_empty() {
         println!("\nfailed tests:");
         for failure in &tally.failures {
@@ -45,9 +51,15 @@ pub(crate) fn run(choice: &Choice) -> Result<(), Error> {
     summary.add("setup", Outcome::Passed, set_up);
     summary.add("check", outcome(&checked), checking);
     summary.add("test", outcome(&tested), testing);
+    if let Some(shown) = &shown {
+        if let Err(error) = shown {
+            eprintln!("error: {error}");
+        }
+        summary.add("demo", outcome(shown), showing);
+    }
     println!("\n{summary}");
-    println!("{}", tally.closing_line(set_up + checking + testing));
-    checked.and(tested)
+    println!("{}", tally.closing_line(set_up + checking + testing + showing));
+    checked.and(tested).and(shown.unwrap_or(Ok(())))
 }
 
 fn outcome(result: &Result<(), Error>) -> Outcome {

@@ -21,6 +21,13 @@ pub(crate) struct Node {
     version: String,
 }
 
+impl Node {
+    /// Whether it is Knots, whose relay policy is not Core's.
+    pub(crate) fn is_knots(&self) -> bool {
+        self.version.contains("knots")
+    }
+}
+
 /// The node that the tests will use, if there is one: `$BITCOIND_EXE`, else `PATH`, else the private folder.
 ///
 /// # Errors
