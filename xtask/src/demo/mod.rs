@@ -66,8 +66,9 @@ pub(crate) fn run(choice: Choice) -> Result<(), Error> {
 /// As [`run`].
 pub(crate) fn show(choice: Choice) -> Result<(), Error> {
     let program = find()?.ok_or(Error::Missing { count: 1 })?;
-    let anya = binary::build(&paths::repository()?, choice.release)?;
+    // Looked for before the build, which may take minutes.
     let client = node::client_folder(&program)?;
+    let anya = binary::build(&paths::repository()?, choice.release)?;
     let programs = [anya.parent().unwrap_or(&anya), client.as_path()];
     let started = Instant::now();
     let mut household = Household::found()?;
