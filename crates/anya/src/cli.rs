@@ -37,7 +37,7 @@ pub(crate) struct Globals {
     /// File that holds the API token; ANYA_TOKEN may hold the token itself [setting client.token_file]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// The data folder [ANYA_DATA__DIR]
+    /// The data folder [env: ANYA_DATA__DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// The configuration file [ANYA_CONFIG; default: DATA_DIR/anya.toml]

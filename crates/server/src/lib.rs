@@ -7,7 +7,7 @@
 //!   handshake, headers, bodies, handler time, and a peer that does not read its answer.
 //! * [`generate_self_signed`]: a certificate for a server that has none.
 //!
-//! Every error leaves as an RFC 9457 problem document ([`problem`]), whatever went wrong. A new route is a handler in
+//! Every error leaves as an RFC 9457 problem document (`problem`), whatever went wrong. A new route is a handler in
 //! `routes/` and a line in its `router()`; `tests/authorization.rs` fails until it is listed there.
 
 mod auth;

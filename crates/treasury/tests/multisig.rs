@@ -1,4 +1,5 @@
 //! A 2-of-3 wallet whose second signature comes from outside: the node's own wallet.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

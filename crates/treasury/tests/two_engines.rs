@@ -1,5 +1,7 @@
 //! Two engines on one ledger, as two servers on one database will be: each operation is executed once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,9 @@
 //! The ledger's file: whole, and of a schema that this build knows.
-//!
-//! The store migrates what it opens, and a running server holds it; a check may do neither. So this one looks with a
-//! read-only connection of its own.
 
-use std::{collections::HashSet, path::Path};
+use std::collections::HashSet;
 
 use anya_config::Config;
-use rusqlite::{Connection, OpenFlags};
+use anya_store::Inspection;
 
 use super::Check;
 use crate::compose::migrations;
@@ -14,8 +11,8 @@ use crate::compose::migrations;
 /// Checks the ledger. It reads all of it, which may take long, so it belongs on a thread of its own.
 pub(crate) fn ledger(config: &Config) -> Vec<Check> {
     let path = config.data.dir.join("ledger.sqlite");
-    match look(&path) {
-        Ok((faults, applied)) => vec![integrity(&faults), schema(&applied)],
+    match Inspection::of(&path) {
+        Ok(found) => vec![integrity(&found.faults), schema(&found.migrations)],
         Err(error) => vec![Check::fail(
             "ledger",
             format!("{}: {error}", path.display()),
@@ -24,27 +21,12 @@ pub(crate) fn ledger(config: &Config) -> Vec<Check> {
     }
 }
 
-fn look(path: &Path) -> rusqlite::Result<(Vec<String>, Vec<String>)> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    let rows = |sql: &str| -> rusqlite::Result<Vec<String>> {
-        connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
-    };
-    let faults = rows("PRAGMA integrity_check(10)")?;
-    let applied = rows("SELECT name FROM schema_migrations ORDER BY position")?;
-    Ok((faults, applied))
-}
-
 fn integrity(faults: &[String]) -> Check {
-    match faults {
-        [only] if only == "ok" => Check::ok("ledger", "the integrity check finds nothing"),
-        _ => Check::fail(
-            "ledger",
-            format!("damaged: {}", faults.join("; ")),
-            "stop the server and restore the newest backup",
-        ),
+    if faults.is_empty() {
+        return Check::ok("ledger", "the integrity check finds nothing");
     }
+    let detail = format!("damaged: {}", faults.join("; "));
+    Check::fail("ledger", detail, "stop the server and restore the newest backup")
 }
 
 fn schema(applied: &[String]) -> Check {

@@ -113,12 +113,15 @@ impl Treasury {
             key.sign_head(&self.inner.ledger, &self.inner.keyring, owner, self.now()).await?;
         }
         let lines = self.inner.ledger.read(owner, move |tx| audit::lines(tx, after, limit)).await?;
-        let entries = lines.iter().filter_map(|line| match line {
-            Line::Entry(entry) => Some(entry.seq),
-            _ => None,
-        });
-        let full = entries.clone().count() == usize::try_from(limit).unwrap_or(usize::MAX);
-        let next = if full { entries.last() } else { None };
+        let entries: Vec<u64> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Entry(entry) => Some(entry.seq),
+                _ => None,
+            })
+            .collect();
+        let full = entries.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = if full { entries.last().copied() } else { None };
         let header = (after == 0).then(|| Line::Header(key.header(owner)));
         Ok(AuditChunk { lines: header.into_iter().chain(lines).collect(), next })
     }

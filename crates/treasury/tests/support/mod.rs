@@ -38,7 +38,7 @@ pub(crate) struct MovedClock(AtomicI64);
 
 impl MovedClock {
     pub(crate) fn forward(&self, span: Duration) {
-        self.0.fetch_add(span.as_millis() as i64, Ordering::SeqCst);
+        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
