@@ -1,9 +1,11 @@
 //! Runs the commands of the operator's guide, block by block in one shell, against a real node.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -62,9 +64,7 @@ fn the_operator_s_guide_works_as_it_is_written() {
         script.push_str(&format!("echo '--- block {}'\n{block}", n + 1));
     }
     let path = std::env::join_paths(
-        [bin]
-            .into_iter()
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).map(PathBuf::from)),
+        [bin].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     )
     .unwrap();
     let output = Command::new("bash")
