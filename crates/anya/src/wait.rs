@@ -111,7 +111,13 @@ pub(crate) fn ended(operation: &Operation) -> Error {
     let reason = reason.or_else(|| {
         (operation.state == OperationState::Refused).then(|| operation.evaluation.summary.clone())
     });
+    let reason = reason.map(|reason| without_state(&reason, operation.state).to_owned());
     Error::Ended { id: operation.id, state: operation.state, reason }
+}
+
+/// The policy's summary begins with its verdict, which the error says already.
+fn without_state(reason: &str, state: OperationState) -> &str {
+    reason.strip_prefix(state.name()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason)
 }
 
 fn progress(operation: &Operation) -> String {
@@ -133,6 +139,14 @@ fn progress(operation: &Operation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_is_said_once() {
+        let refused = OperationState::Refused;
+        assert_eq!(without_state("refused: rule `a day` denies it", refused), "rule `a day` denies it");
+        assert_eq!(without_state("refused", refused), "refused");
+        assert_eq!(without_state("not enough coins", OperationState::Failed), "not enough coins");
+    }
 
     #[test]
     fn a_state_past_the_wanted_one_will_do_but_an_end_off_the_way_will_not() {
