@@ -22,6 +22,7 @@ mod openapi;
 mod page;
 mod problem;
 mod routes;
+mod unread;
 
 pub use error::{Error, Result};
 pub use limits::Limits;

@@ -4,6 +4,8 @@
 //! large, an id can be unknown, a key can lack a scope) is added here, for every operation by the same rule, so that no
 //! handler can forget it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anya_api::problem::Problem;
 use axum::{
     extract::State,
@@ -13,7 +15,7 @@ use axum::{
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, Content, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Required, Server,
+        Components, Content, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Required, Schema, Server,
         header::Header,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
         response::Response as Answer,
@@ -150,7 +152,8 @@ fn complete_operation(operation: &mut Operation, changes: bool) {
         statuses.push(400);
     }
     if body {
-        statuses.extend([400, 413, 415, 422]);
+        // A body can name what does not exist.
+        statuses.extend([400, 404, 413, 415, 422]);
     }
     if changes {
         statuses.push(409);
@@ -184,6 +187,7 @@ fn complete_operation(operation: &mut Operation, changes: bool) {
 }
 
 fn complete_components(components: &mut Components) {
+    open_composed(&mut components.schemas);
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     for (status, name, description) in PROBLEMS {
         let mut answer = Answer::new(description);
@@ -218,6 +222,31 @@ fn complete_components(components: &mut Components) {
         )
         .into(),
     );
+}
+
+/// Lets schemas that are composed with others have the others' properties.
+///
+/// A tagged variant is described as `allOf` of its content and its tag. Where the content allows no further property
+/// (`deny_unknown_fields`), nothing would fit both.
+fn open_composed(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let mut composed = BTreeSet::new();
+    for schema in schemas.values() {
+        if let RefOr::T(Schema::OneOf(variants)) = schema {
+            for variant in &variants.items {
+                if let RefOr::T(Schema::AllOf(parts)) = variant {
+                    composed.extend(parts.items.iter().filter_map(|part| match part {
+                        RefOr::Ref(part) => part.ref_location.rsplit('/').next().map(str::to_owned),
+                        RefOr::T(_) => None,
+                    }));
+                }
+            }
+        }
+    }
+    for name in composed {
+        if let Some(RefOr::T(Schema::Object(object))) = schemas.get_mut(&name) {
+            object.additional_properties = None;
+        }
+    }
 }
 
 fn request_id_parameter() -> Parameter {

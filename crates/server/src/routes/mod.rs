@@ -32,6 +32,7 @@ use crate::{
     middleware::{bounds, deadline, frame, panicked},
     openapi,
     problem::{unknown_route, wrong_method},
+    unread::announce_close,
 };
 
 /// What handlers share.
@@ -102,6 +103,7 @@ pub(crate) fn wrap(routes: Router, limits: Limits) -> Router {
         .layer(from_fn_with_state(limits, deadline))
         .layer(from_fn(bounds))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(announce_close))
         .layer(from_fn(frame))
 }
 
