@@ -16,7 +16,12 @@ impl Treasury {
     pub async fn create_key(&self, caller: &Principal, request: NewKey) -> Result<Key, Error> {
         let tenant = caller.tenant_for(Scope::KeysManage)?;
         let (now, actor) = (self.now(), caller.actor());
-        let provider = request.provider.unwrap_or_else(|| self.inner.default_provider.clone());
+        let provider = match request.provider {
+            None => self.inner.default_provider.clone(),
+            Some(name) if self.inner.keyring.providers().iter().any(|provider| provider.id() == name) => name,
+            // The caller's mistake, where a key's own provider that is gone is the server's.
+            Some(_) => return Err(Error::invalid("provider", "this server has no provider of this name")),
+        };
         let new = anya_keys::NewKey { name: request.name, spec: spec_of(request.kind), provider };
         let info = self
             .inner
