@@ -14,9 +14,7 @@ use support::{House, Person, btc};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ballot_counts_only_as_it_was_signed_by_whom_it_names() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[2.0]).await;
     let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
     let other = house.propose(house.payment(wallet, &home, btc(0.6))).await;
@@ -60,9 +58,7 @@ async fn a_ballot_counts_only_as_it_was_signed_by_whom_it_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_that_no_longer_holds_stops_the_execution() {
-    let mut house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (mut house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[2.0]).await;
     house.stop_engine().await;
     let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
@@ -90,9 +86,7 @@ async fn an_approval_that_no_longer_holds_stops_the_execution() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_intent_that_was_altered_in_the_ledger_is_not_executed() {
-    let mut house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (mut house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[2.0]).await;
     house.stop_engine().await;
     let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
@@ -125,9 +119,7 @@ async fn an_intent_that_was_altered_in_the_ledger_is_not_executed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prepared_transaction_that_is_not_what_was_approved_is_not_signed() {
-    let mut house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (mut house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[2.0]).await;
     house.stop_engine().await;
     let operation = house.propose(house.payment(wallet, &home, btc(0.05))).await;

@@ -72,15 +72,13 @@ async fn wallet(house: &House, root: &Xpriv) -> WalletId {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_signature_comes_from_outside() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let root = Xpriv::new_master(bitcoin::Network::Regtest, &[7; 32]).unwrap();
     let vault = wallet(&house, &root).await;
 
     let payment = house.propose(house.payment(vault, &home, btc(0.05))).await;
     let waiting = house.until(&payment, OperationState::AwaitingSignatures).await;
-    assert!(waiting.transaction.unwrap().missing_signers.contains(&"outside".to_owned()));
+    assert_eq!(waiting.transaction.unwrap().missing_signers, ["outside"]);
     let exported = house.treasury.psbt(&house.admin, payment.id).await.unwrap();
 
     // What carries nothing new is said to.
@@ -103,9 +101,7 @@ async fn the_second_signature_comes_from_outside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_outside_cosigner_sends_after_all_is_seen() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let root = Xpriv::new_master(bitcoin::Network::Regtest, &[8; 32]).unwrap();
     let vault = wallet(&house, &root).await;
     let payment = house.propose(house.payment(vault, &home, btc(0.05))).await;

@@ -16,9 +16,7 @@ use support::{House, btc};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_payment_goes_by_itself_and_a_large_one_waits_for_two() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[2.0]).await;
 
     let small = house.propose(house.payment(wallet, &home, btc(0.05))).await;
@@ -62,9 +60,7 @@ async fn a_small_payment_goes_by_itself_and_a_large_one_waits_for_two() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_go_does_not_go_and_says_why() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[20.0]).await;
 
     let refused = house.propose(house.payment(wallet, &home, btc(11.0))).await;
@@ -105,9 +101,7 @@ async fn what_may_not_go_does_not_go_and_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retried_proposal_is_the_same_operation() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[1.0]).await;
     let proposal = |sat| Proposal { act: house.payment(wallet, &home, btc(sat)), expires_in_seconds: None };
 
@@ -134,9 +128,7 @@ async fn a_retried_proposal_is_the_same_operation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reorganisation_takes_a_settled_payment_back_and_the_log_says_so() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[1.0]).await;
     let payment = house.propose(house.payment(wallet, &home, btc(0.05))).await;
     house.until(&payment, OperationState::Broadcast).await;
@@ -164,9 +156,7 @@ async fn a_reorganisation_takes_a_settled_payment_back_and_the_log_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fee_bump_settles_the_payment_it_carries() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[1.0]).await;
     let payment = house.propose(house.payment(wallet, &home, btc(0.05))).await;
     let first = house.until(&payment, OperationState::Broadcast).await.transaction.unwrap().txid;
@@ -190,9 +180,7 @@ async fn a_fee_bump_settles_the_payment_it_carries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_pays_for_its_parent() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[1.0]).await;
     let payment = house.propose(house.payment(wallet, &home, btc(0.05))).await;
     house.until(&payment, OperationState::Broadcast).await;

@@ -16,9 +16,7 @@ use support::{House, btc};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenant_s_things_do_not_exist() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[1.0]).await;
     let payment = house.propose(house.payment(wallet, &home, btc(0.5))).await;
     let key = house.treasury.keys(&house.admin, Default::default()).await.unwrap().items.remove(0).id;
@@ -98,9 +96,7 @@ async fn a_key_grants_no_more_than_it_has_and_ends_when_revoked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_hold_everything_once() {
-    let house = House::start().await;
-    let home = house.stranger();
-    house.set_policy(house.policy(vec![home.clone()])).await;
+    let (house, home) = House::ruled().await;
     let wallet = house.wallet("hot", &[]).await;
     let mut proposed = Vec::new();
     for _ in 0..7 {

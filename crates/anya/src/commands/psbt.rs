@@ -13,7 +13,7 @@ use clap::Subcommand;
 use crate::{
     context::Context,
     error::{Error, Result},
-    intent_text,
+    intent_text, private_file,
     progress::with_progress,
 };
 
@@ -35,7 +35,7 @@ Examples:
     Export {
         /// The operation
         id: OperationId,
-        /// Write it to this file
+        /// Write it to this new file (mode 0600)
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// As bytes instead of base64
@@ -92,7 +92,7 @@ impl PsbtCommand {
                     } else {
                         format!("{}\n", document.psbt).into_bytes()
                     };
-                    std::fs::write(&path, content).map_err(Error::file("write", &path))?;
+                    private_file::create(&path, &content)?;
                 }
                 context.out.document(&document, |document| document.psbt.clone())
             }

@@ -9,7 +9,7 @@ mod setup;
 mod views;
 mod wallets;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use anya_chain::{ChainSource, FollowerStatus};
 use anya_keys::Keyring;
@@ -54,55 +54,29 @@ pub struct Treasury {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// The parts, and what the treasury adds to them.
 pub(crate) struct Inner {
-    pub(crate) ledger: Ledger,
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) wallets: Arc<Wallets>,
-    pub(crate) chain: Arc<dyn ChainSource>,
-    pub(crate) follower: watch::Receiver<FollowerStatus>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) network: Network,
-    pub(crate) checkpoint_key: CheckpointKey,
-    pub(crate) default_provider: String,
-    pub(crate) fallback_fee_rate: Option<FeeRate>,
+    parts: Settings,
     /// Rung when an operation has become due.
     pub(crate) work: Notify,
+    /// Drafts of one wallet take turns.
     pub(crate) turns: Turns,
     pub(crate) started_at: Timestamp,
 }
 
+impl Deref for Inner {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.parts
+    }
+}
+
 impl Treasury {
     /// A treasury over its parts. Nothing is executed until an [`Engine`](crate::Engine) runs on it.
-    pub fn new(settings: Settings) -> Self {
-        let Settings {
-            ledger,
-            keyring,
-            wallets,
-            chain,
-            follower,
-            clock,
-            network,
-            checkpoint_key,
-            default_provider,
-            fallback_fee_rate,
-        } = settings;
-        let started_at = clock.now();
-        let inner = Inner {
-            ledger,
-            keyring,
-            wallets,
-            chain,
-            follower,
-            clock,
-            network,
-            checkpoint_key,
-            default_provider,
-            fallback_fee_rate,
-            work: Notify::new(),
-            turns: Turns::default(),
-            started_at,
-        };
-        Self { inner: Arc::new(inner) }
+    pub fn new(parts: Settings) -> Self {
+        let started_at = parts.clock.now();
+        Self { inner: Arc::new(Inner { parts, work: Notify::new(), turns: Turns::default(), started_at }) }
     }
 
     /// The caller behind a bearer token.

@@ -86,8 +86,15 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A tenant with three operators, and a policy: up to 0.1 BTC to known addresses passes by itself, everything else
-    /// needs two of three, and at most 10 BTC leave in a day.
+    /// A tenant with three operators and the policy of [`House::policy`], and the one address that it knows.
+    pub(crate) async fn ruled() -> (Self, String) {
+        let house = Self::start().await;
+        let home = house.stranger();
+        house.set_policy(house.policy(vec![home.clone()])).await;
+        (house, home)
+    }
+
+    /// A tenant with three operators and no policy.
     pub(crate) async fn start() -> Self {
         let mut house = Self::empty().await;
         for name in ["alice", "bob", "carol"] {
@@ -213,6 +220,8 @@ impl House {
         id
     }
 
+    /// Up to 0.1 BTC to known addresses passes by itself, everything else needs two of three, and at most 10 BTC leave
+    /// in a day.
     pub(crate) fn policy(&self, known: Vec<String>) -> Policy {
         let two = || Quorum { approvals: 2, group: None, exclude_proposer: true };
         let rule = |name: &str, when, effect| Rule { name: name.to_owned(), when, effect };

@@ -57,7 +57,8 @@ pub struct Signed {
     pub complete: bool,
     /// Who has signed every input.
     pub signed: Vec<String>,
-    /// Who has not, while signatures are needed: any `needed` of them will do.
+    /// Who has not and still can, while signatures are needed: any `needed` of them will do. Keys kept for recovery are
+    /// not among them.
     pub missing: Vec<String>,
     /// How many more must sign.
     pub needed: usize,

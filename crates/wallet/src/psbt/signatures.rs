@@ -284,6 +284,8 @@ impl<'a> Bench<'a> {
         let everywhere = |number: usize| self.good.iter().all(|good| good.contains_key(&number));
         let (signed, missing): (Vec<_>, Vec<_>) =
             self.keys.participants.iter().enumerate().partition(|(number, _)| everywhere(*number));
+        // A key kept for recovery never signs by itself: nobody waits for it.
+        let missing: Vec<_> = missing.into_iter().filter(|(_, who)| who.holder != Holder::Reserve).collect();
         let names = |list: Vec<(usize, &Participant)>| {
             list.into_iter().map(|(_, participant)| participant.name.clone()).collect::<Vec<_>>()
         };
