@@ -80,7 +80,7 @@ async fn a_full_disk_stops_writes_and_loses_nothing() {
         return in_mount_namespace("folder::a_full_disk_stops_writes_and_loses_nothing");
     };
     mount(&["-t", "tmpfs", "-o", "size=48m", "tmpfs"], &folder);
-    let mut house = House::within(&folder, Options::default(), |_| {}).await;
+    let mut house = House::within(&folder, Options::default(), Vec::new()).await;
     let wallet = house.wallet(&[COIN; 2]).await;
     let (address, since) = (House::stranger(), house.node.height().unwrap());
     let sent = house.propose("sent before", House::payment(wallet, &address, sat(300_000))).await;
@@ -136,7 +136,7 @@ async fn a_read_only_folder_is_named_at_the_start() {
         return in_mount_namespace("folder::a_read_only_folder_is_named_at_the_start");
     };
     mount(&["-t", "tmpfs", "-o", "size=48m", "tmpfs"], &folder);
-    let mut house = House::within(&folder, Options::default(), |_| {}).await;
+    let mut house = House::within(&folder, Options::default(), Vec::new()).await;
     let wallet = house.wallet(&[COIN]).await;
     house.server.stop();
     mount(&["-o", "remount,ro"], &folder);

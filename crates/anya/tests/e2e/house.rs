@@ -25,7 +25,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::server::Server;
+use crate::server::{Server, Settings};
 
 /// Payments up to this go without approval; above it they need two of three.
 pub(crate) const SMALL: Amount = Amount::from_sat(1_000_000);
@@ -58,23 +58,22 @@ pub(crate) struct House {
 impl House {
     /// A node, a server and an organisation.
     pub(crate) async fn new() -> Self {
-        Self::with(Options::default(), |_| {}).await
+        Self::with(Options::default(), Vec::new()).await
     }
 
     /// The same with options for the node, and settings for the server.
-    pub(crate) async fn with(node: Options, configure: impl FnOnce(&mut Server)) -> Self {
+    pub(crate) async fn with(node: Options, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut house = Self::within(folder.path(), node, configure).await;
+        let mut house = Self::within(folder.path(), node, settings).await;
         house._folder = Some(folder);
         house
     }
 
     /// The same with the data in a folder that exists.
-    pub(crate) async fn within(parent: &Path, node: Options, configure: impl FnOnce(&mut Server)) -> Self {
+    pub(crate) async fn within(parent: &Path, node: Options, settings: Settings) -> Self {
         let node = Bitcoind::start(node).unwrap();
         node.mine_blocks(110).unwrap();
-        let mut server = Server::init(parent, &node.url(), &node.cookie_file());
-        configure(&mut server);
+        let mut server = Server::init(parent, &node.url(), &node.cookie_file(), settings);
         server.start();
         let new = NewTenant { name: "the organisation".into() };
         let created = server.client(&server.first_token()).create_tenant(&new).await.unwrap();
@@ -338,8 +337,14 @@ impl House {
         assert!(coins.items.iter().all(|coin| coin.reserved_by.is_none()), "{coins:#?}");
     }
 
-    /// The log, which holds, as the entries about a subject.
+    /// The entries about a subject, of a log that holds.
     pub(crate) async fn log_of(&self, subject: OperationId) -> Vec<Entry> {
+        let subject = subject.to_string();
+        self.entries().await.into_iter().filter(|entry| entry.subject == subject).collect()
+    }
+
+    /// The entries of the log, which holds.
+    pub(crate) async fn entries(&self) -> Vec<Entry> {
         let mut export = Vec::new();
         self.client().audit_export(&mut export).await.unwrap();
         let export = String::from_utf8(export).unwrap();
@@ -348,9 +353,7 @@ impl House {
         let mut entries = Vec::new();
         for line in export.lines() {
             verifier.line(line).unwrap();
-            if let Line::Entry(entry) = serde_json::from_str(line).unwrap()
-                && entry.subject == subject.to_string()
-            {
+            if let Line::Entry(entry) = serde_json::from_str(line).unwrap() {
                 entries.push(entry);
             }
         }

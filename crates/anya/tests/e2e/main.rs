@@ -2,6 +2,7 @@
 //! and bad input.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests")]
 
+mod bad_input;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod folder;

@@ -9,15 +9,15 @@ use serde_json::json;
 
 use crate::{
     house::{DEPTH, House, SMALL, sat},
-    server::Server,
+    server::Settings,
 };
 
 const COIN: Amount = Amount::from_sat(50_000_000);
 const AMOUNT: Amount = Amount::from_sat(400_000);
 
 /// Waiting for a node that hangs is short here.
-fn impatient(server: &mut Server) {
-    server.settings.push(("ANYA_NODE__TIMEOUT_SECONDS", "2".to_owned()));
+fn impatient() -> Settings {
+    vec![("ANYA_NODE__TIMEOUT_SECONDS", "2".to_owned())]
 }
 
 /// Kills the node, after it has written down its blocks.
@@ -68,7 +68,7 @@ async fn a_node_that_was_killed_gets_the_transaction_when_it_is_back() {
 
 #[tokio::test]
 async fn a_mempool_that_was_lost_in_a_restart_gets_the_transaction_again() {
-    let mut house = House::with(Options::default().arg("-persistmempool=0"), |_| {}).await;
+    let mut house = House::with(Options::default().arg("-persistmempool=0"), Vec::new()).await;
     let wallet = house.wallet(&[COIN]).await;
     let (sent, address, since) = pay(&house, "lost", wallet).await;
     house.reaches(sent.id, OperationState::Broadcast).await;
@@ -82,7 +82,7 @@ async fn a_mempool_that_was_lost_in_a_restart_gets_the_transaction_again() {
 
 #[tokio::test]
 async fn a_node_that_hangs_holds_up_its_own_answers_alone() {
-    let mut house = House::with(Options::default(), impatient).await;
+    let mut house = House::with(Options::default(), impatient()).await;
     let wallet = house.wallet(&[COIN; 2]).await;
     let (address, since) = (House::stranger(), house.node.height().unwrap());
     house.node.pause().unwrap();
@@ -112,7 +112,7 @@ async fn a_node_that_hangs_holds_up_its_own_answers_alone() {
 
 #[tokio::test]
 async fn a_node_that_comes_back_on_a_longer_chain_takes_the_payment_along() {
-    let mut house = House::with(Options::default().listening(), |_| {}).await;
+    let mut house = House::with(Options::default().listening(), Vec::new()).await;
     let other = anya_testkit::Bitcoind::start(Options::default().listening()).unwrap();
     let wallet = house.wallet(&[COIN]).await;
     other.connect(&house.node).unwrap();

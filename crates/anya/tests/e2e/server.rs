@@ -26,28 +26,30 @@ pub(crate) fn anya() -> Command {
     command
 }
 
+/// Settings as environment variables.
+pub(crate) type Settings = Vec<(&'static str, String)>;
+
 /// A data folder and the server on it.
 pub(crate) struct Server {
     /// The data folder.
     pub(crate) data: PathBuf,
-    /// The server's settings, as environment.
-    pub(crate) settings: Vec<(&'static str, String)>,
+    settings: Settings,
     log: PathBuf,
     child: Option<Child>,
 }
 
 impl Server {
     /// Initialises a data folder for regtest below `parent`, which also gets the passphrase and the log.
-    pub(crate) fn init(parent: &Path, node_url: &str, cookie: &Path) -> Self {
+    pub(crate) fn init(parent: &Path, node_url: &str, cookie: &Path, settings: Settings) -> Self {
         let (data, passphrase) = (parent.join("data"), parent.join("passphrase"));
         fs::write(&passphrase, PASSPHRASE).unwrap();
         fs::set_permissions(&passphrase, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut init = anya();
         init.args(["init", "--network", "regtest", "--node-url", node_url, "--data-dir"]).arg(&data);
         init.arg("--node-cookie-file").arg(cookie).arg("--passphrase-file").arg(&passphrase);
-        let output = init.output().unwrap();
+        init.envs(settings.iter().map(|(name, value)| (*name, value.as_str())));
+        let output = init.env("ANYA_NODE__POLL_MILLISECONDS", "50").output().unwrap();
         assert!(output.status.success(), "anya init: {}", text(&output));
-        let settings = vec![("ANYA_NODE__POLL_MILLISECONDS", "50".to_owned())];
         Self { data, settings, log: parent.join("server.log"), child: None }
     }
 
