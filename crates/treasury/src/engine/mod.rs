@@ -12,7 +12,7 @@
 
 pub(crate) mod crash;
 mod execute;
-mod gate;
+pub(crate) mod gate;
 mod outlook;
 mod payment;
 mod psbt;

@@ -7,4 +7,6 @@
 pub(crate) mod ballots;
 pub(crate) mod propose;
 pub(crate) mod record;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transition;
