@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anya_api::{
-    operation::{Operation, OperationState, PsbtDocument},
+    operation::{Operation, OperationState, Proposal, ProposedAct, PsbtDocument},
     wallet::{NewCosigner, Signer, WalletScript},
 };
-use anya_primitives::{Amount, OperationId, WalletId};
+use anya_primitives::{Amount, Clock, OperationId, SystemClock, WalletId};
+use anya_testkit::Options;
 use anya_treasury::CRASH_POINTS;
+use serde_json::json;
 
 use crate::{
     house::{Carrier, DEPTH, House, SMALL, pause, sat},
@@ -16,6 +18,9 @@ use crate::{
 
 /// How long a server may live that is to die.
 const LIFE: Duration = Duration::from_secs(30);
+
+/// How long a payment that is to run out of time may be executed.
+const BRIEF: Duration = Duration::from_secs(8);
 
 const COIN: Amount = Amount::from_sat(50_000_000);
 
@@ -190,4 +195,49 @@ async fn killed_while_a_cosigner_s_signature_comes_in_a_payment_is_settled_once(
         }
         payment.is_settled_once(&house).await;
     }
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_before_a_kill_is_never_given_up() {
+    let mut house = House::with(Options::default().arg("-persistmempool=0"), Vec::new()).await;
+    let wallet = house.wallet(&[COIN; 2]).await;
+    house.server.stop();
+    house.server.start_to_crash_at("broadcast:sent");
+    let (address, since) = (House::stranger(), house.node.height().unwrap());
+    let act = House::payment(wallet, &address, SMALL);
+    // The server may be dead before it has answered; a repetition is answered with the same operation.
+    let _ = house.client().propose("sent-unheard", &proposal(&act)).await;
+    while !house.server.has_crashed() {
+        pause().await;
+    }
+    let sent = house.pays_to(&address, since);
+    assert_eq!(sent.len(), 1);
+    let raw = house.node.rpc("getrawtransaction", json!([sent[0].txid])).unwrap();
+
+    // The transaction is out in the world. The own node has forgotten it, and now refuses it until its time is over.
+    house.node.set_args(vec!["-persistmempool=0".to_owned(), "-minrelaytxfee=0.001".to_owned()]);
+    house.node.restart().unwrap();
+    house.server.start();
+    let id = house.client().propose("sent-unheard", &proposal(&act)).await.unwrap().operation.id;
+    house.says(id, OperationState::Signed, "min relay fee not met").await;
+    tokio::time::sleep(BRIEF + Duration::from_secs(4)).await;
+    let held = house.operation(id).await;
+    assert!(held.intent.expires_at < SystemClock.now());
+    assert_eq!(held.state, OperationState::Signed, "{held:#?}");
+    let balance = house.balance(wallet).await;
+    assert_eq!(balance.reserved, COIN, "its coins would pay twice: {balance:?}");
+
+    // Somebody mines it after all.
+    let miner = house.node.new_address().unwrap().to_string();
+    house.node.rpc("generateblock", json!([miner, [raw]])).unwrap();
+    house.mine(DEPTH - 1).await;
+    let settled = house.reaches(id, OperationState::Settled).await;
+    assert_eq!(settled.transaction.unwrap().txid, sent[0].txid);
+    house.paid_once(&address, SMALL, since);
+    house.holds_nothing(wallet).await;
+}
+
+/// A payment that may be executed for [`BRIEF`] alone.
+fn proposal(act: &ProposedAct) -> Proposal {
+    Proposal { act: act.clone(), expires_in_seconds: Some(BRIEF.as_secs()) }
 }

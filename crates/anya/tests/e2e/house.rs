@@ -186,7 +186,12 @@ impl House {
 
     /// Proposes under a name, which is the idempotency key.
     pub(crate) async fn propose(&self, name: &str, act: ProposedAct) -> Operation {
-        let proposal = Proposal { act, expires_in_seconds: None };
+        self.propose_for(None, name, act).await
+    }
+
+    /// The same with seconds after which it may no longer be executed.
+    pub(crate) async fn propose_for(&self, seconds: Option<u64>, name: &str, act: ProposedAct) -> Operation {
+        let proposal = Proposal { act, expires_in_seconds: seconds };
         self.client().propose(&name.replace(' ', "-"), &proposal).await.unwrap().operation
     }
 

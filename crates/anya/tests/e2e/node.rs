@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anya_api::operation::{Operation, OperationState, Proposal};
+use anya_api::operation::{Operation, OperationState};
 use anya_primitives::{Amount, WalletId};
 use anya_testkit::Options;
 use serde_json::json;
@@ -159,8 +159,7 @@ async fn a_node_that_refuses_the_transaction_is_asked_again_until_the_deadline()
 
     // One whose time is over ends, for the node has never taken it.
     let act = House::payment(wallet, &House::stranger(), AMOUNT);
-    let proposal = Proposal { act, expires_in_seconds: Some(3) };
-    let brief = house.client().propose("brief", &proposal).await.unwrap().operation;
+    let brief = house.propose_for(Some(3), "brief", act).await;
     house.says(brief.id, OperationState::Signed, "min relay fee not met").await;
     let held = house.balance(wallet).await;
     house.wait("the brief one to end", async || house.operation(brief.id).await.state.is_end()).await;
