@@ -44,7 +44,7 @@ pub enum OperationState {
     Rejected,
     /// Not approved, or not executed, in time.
     Expired,
-    /// Withdrawn before anything was signed.
+    /// Withdrawn before its transaction was sent.
     Cancelled,
     /// Another transaction of this wallet's, a fee bump, confirmed in its place.
     Superseded,

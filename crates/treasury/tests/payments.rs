@@ -196,3 +196,39 @@ async fn a_child_pays_for_its_parent() {
     house.until(&child, OperationState::Settled).await;
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_the_node_refuses_can_be_withdrawn_and_its_coins_are_free() {
+    let (house, home) = House::ruled().await;
+    let wallet = house.wallet("hot", &[1.0]).await;
+    let ProposedAct::Payment { recipients, .. } = house.payment(wallet, &home, btc(0.05)) else {
+        unreachable!()
+    };
+    // Less than half of the least that any node relays, 0.1 sat/vB.
+    let fee_rate = Some(anya_primitives::FeeRate::from_sat_per_kwu(10));
+    let cheap = ProposedAct::Payment { wallet, recipients, fee_cap_sat: Some(1_000), fee_rate, memo: None };
+    let cheap = house.propose(cheap).await;
+    let held = house.until(&cheap, OperationState::Signed).await;
+    let reserved = house.treasury.balance(&house.admin, wallet).await.unwrap().reserved;
+    assert_eq!(reserved, btc(1.0), "{held:?}");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while house.look(&cheap).await.reason.is_none() {
+        assert!(std::time::Instant::now() < deadline, "no reason is given");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let cancelled = loop {
+        match house.treasury.cancel(&house.admin, cheap.id).await {
+            Ok(cancelled) => break cancelled,
+            // A send was just under way.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
+        }
+        assert!(std::time::Instant::now() < deadline, "still not withdrawn");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(cancelled.state, OperationState::Cancelled);
+    assert_eq!(house.treasury.balance(&house.admin, wallet).await.unwrap().reserved, btc(0.0));
+    house.mine(2).await;
+    assert_eq!(house.look(&cheap).await.state, OperationState::Cancelled);
+    assert_eq!(house.received(&home), btc(0.0));
+    house.stop().await;
+}

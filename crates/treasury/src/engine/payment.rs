@@ -258,17 +258,21 @@ impl Treasury {
         }
     }
 
-    /// Records that a send begins.
+    /// Records that a send begins, unless the operation was withdrawn meanwhile.
     async fn count_send(&self, tenant: TenantId, record: Record) -> Result<Record, Error> {
-        let id = record.id;
+        let (id, seen) = (record.id, anya_store::Value::try_from(record.revision)?);
         self.inner
             .ledger
             .write(tenant, move |tx| -> Result<Record, Error> {
-                tx.execute(
-                    "UPDATE operations SET sends = sends + 1 WHERE tenant = :tenant AND id = :id",
-                    &anya_store::params! { "id" => id },
+                let counted = tx.execute(
+                    "UPDATE operations SET sends = sends + 1 \
+                     WHERE tenant = :tenant AND id = :id AND state = 'signed' AND revision = :seen",
+                    &anya_store::params! { "id" => id, "seen" => seen },
                 )?;
-                Record::load(tx, id)
+                match counted {
+                    0 => Err(Error::Conflict("the operation has changed meanwhile".to_owned())),
+                    _ => Record::load(tx, id),
+                }
             })
             .await
     }

@@ -119,7 +119,7 @@ impl Treasury {
         self.look_at(tenant, id).await
     }
 
-    /// Withdraws an operation that has not been signed in full.
+    /// Withdraws an operation whose transaction cannot be on its way: it is not signed in full, or the node refuses it.
     pub async fn cancel(&self, caller: &Principal, id: OperationId) -> Result<Operation, Error> {
         let tenant = caller.tenant_for(Scope::OperationsPropose)?;
         let (now, actor) = (self.now(), caller.actor());
@@ -130,13 +130,14 @@ impl Treasury {
                 if record.state == OperationState::Cancelled {
                     return Ok(());
                 }
-                if !transition::is_legal(record.state, OperationState::Cancelled) {
+                let sent = record.state == OperationState::Signed && record.may_have_been_sent();
+                if sent || !transition::is_legal(record.state, OperationState::Cancelled) {
                     let message =
                         format!("the operation is {}; it can no longer be cancelled", record.state.name());
                     return Err(Error::Conflict(message));
                 }
                 let step = Step::new(OperationState::Cancelled, actor, "operation.cancelled", now)
-                    .because("cancelled", "withdrawn before it was signed in full");
+                    .because("cancelled", "withdrawn before it was sent");
                 transition::apply(tx, now, &record, step)?;
                 Ok(anya_wallet::release(tx, id)?)
             })
