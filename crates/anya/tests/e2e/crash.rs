@@ -77,7 +77,10 @@ impl Payment {
     /// Settled once, to the satoshi, with everything accounted for.
     async fn is_settled_once(&mut self, house: &House) {
         let name = &self.name;
+        let begun = Instant::now();
         let settled = house.settles(self.id()).await;
+        // What the dead server had leased is not waited for.
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}: {:?}", begun.elapsed());
         let view = settled.transaction.unwrap();
         assert!(view.confirmations >= DEPTH, "{name}: {view:?}");
         let carrier = house.paid_once(&self.address, self.amount, self.since);
