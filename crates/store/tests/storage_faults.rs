@@ -243,8 +243,15 @@ fn a_folder_without_write_permission() {
     drop(Ledger::open(&folder.path().join("l"), MIGRATIONS, LedgerOptions::default()).unwrap());
     let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let file = folder.path().join("l");
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "a_folder_without_write_permission", "--nocapture"]).env(FOLDER, folder.path());
+    // Nobody may not reach the program where it was built, which can be under root's home.
+    let program = folder.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    mode(&program, 0o755);
+    let mut child = Command::new(program);
+    child
+        .current_dir("/")
+        .args(["--exact", "a_folder_without_write_permission", "--nocapture"])
+        .env(FOLDER, folder.path());
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
         std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
