@@ -85,8 +85,11 @@ pub(crate) fn expire(tx: &TenantTx<'_>, now: Timestamp, record: &Record) -> Resu
         OperationState::AwaitingSignatures => "not signed by the outside cosigners in time",
         _ => "not executed in time",
     };
-    let step = Step::new(OperationState::Expired, Actor::System, "operation.expired", now)
+    let mut step = Step::new(OperationState::Expired, Actor::System, "operation.expired", now)
         .because("expired", waited_for);
+    if record.is_here_alone() {
+        step = step.with("watch", false);
+    }
     let record = transition::apply(tx, now, record, step)?;
     anya_wallet::release(tx, record.id)?;
     Ok(record)

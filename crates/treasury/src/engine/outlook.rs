@@ -26,6 +26,8 @@ pub(super) enum Outlook {
     Conflicted {
         /// Which.
         by: Txid,
+        /// Where that one is.
+        at: BlockRef,
     },
 }
 
@@ -44,10 +46,12 @@ pub(super) fn weigh(carriers: &[(Txid, TxStatus)]) -> Outlook {
         return Outlook::Waiting;
     }
     let stranger = carriers.iter().find_map(|(_, status)| match status {
-        TxStatus::Conflicted { by, .. } if carriers.iter().all(|(txid, _)| txid != by) => Some(*by),
+        TxStatus::Conflicted { by, confirmed_at } if carriers.iter().all(|(txid, _)| txid != by) => {
+            Some(Outlook::Conflicted { by: *by, at: *confirmed_at })
+        }
         _ => None,
     });
-    stranger.map_or(Outlook::Lost, |by| Outlook::Conflicted { by })
+    stranger.unwrap_or(Outlook::Lost)
 }
 
 #[cfg(test)]
@@ -75,7 +79,7 @@ mod tests {
     #[test]
     fn a_stranger_s_transaction_is_a_conflict_and_a_relative_s_is_not() {
         let own = (txid(1), TxStatus::Conflicted { by: txid(9), confirmed_at: block() });
-        assert_eq!(weigh(&[own]), Outlook::Conflicted { by: txid(9) });
+        assert_eq!(weigh(&[own]), Outlook::Conflicted { by: txid(9), at: block() });
         assert_eq!(weigh(&[own, (txid(9), TxStatus::Unknown)]), Outlook::Lost);
         assert_eq!(weigh(&[own, (txid(2), TxStatus::Mempool)]), Outlook::Waiting);
         assert_eq!(weigh(&[]), Outlook::Lost);

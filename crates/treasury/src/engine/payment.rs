@@ -150,8 +150,13 @@ impl Treasury {
         code: &str,
         detail: String,
     ) -> Result<bool, Error> {
+        let step = Step::new(OperationState::Failed, Actor::System, FAILED, self.now()).because(code, detail);
+        self.end(tenant, record, step).await
+    }
+
+    /// Ends the operation and frees its coins.
+    async fn end(&self, tenant: TenantId, record: Record, step: Step) -> Result<bool, Error> {
         let now = self.now();
-        let step = Step::new(OperationState::Failed, Actor::System, FAILED, now).because(code, detail);
         self.inner
             .ledger
             .write(tenant, move |tx| -> Result<(), Error> {
@@ -315,9 +320,12 @@ impl Treasury {
         let hopeless = matches!(kind, RejectKind::Invalid | RejectKind::MissingInputs | RejectKind::Conflict);
         let too_late = record.expires_at <= self.now();
         if never_sent && (hopeless || too_late) {
-            return self
-                .fail(tenant, record, "node_rejected", format!("the node refuses the transaction: {reason}"))
-                .await;
+            let record = Record { answers: record.sends, ..record };
+            let step = Step::new(OperationState::Failed, Actor::System, FAILED, self.now())
+                .because("node_rejected", format!("the node refuses the transaction: {reason}"))
+                .with("answers", anya_store::Value::try_from(record.answers)?)
+                .with("watch", !record.is_here_alone());
+            return self.end(tenant, record, step).await;
         }
         if never_sent {
             self.count_answer(tenant, record.id).await?;
@@ -379,10 +387,9 @@ pub(super) fn signed_in_full(
         .telling(serde_json::json!({ "txid": transaction.compute_txid().to_string() }))
         .with("psbt", psbt.to_string())
         .with("raw_tx", encode::serialize_hex(transaction))
-        .with("missing_signers", "[]")
         .with("sends", u32::from(sent_at_once))
         .with("watch", true);
-    Ok(if sent_at_once { step.keeping_lease() } else { step })
+    Ok(if sent_at_once { step.keeping_lease() } else { step.with("missing_signers", "[]") })
 }
 
 /// Reads the stored PSBT.

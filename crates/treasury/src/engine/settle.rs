@@ -77,7 +77,7 @@ impl Treasury {
             if outlook == Outlook::Lost && record.state == OperationState::Broadcast {
                 self.resend(&record, resends).await?;
             }
-            if deep_enough(&record, outlook, depth) {
+            if deep_enough(&record, outlook, depth, self.synced_height()) {
                 return self.inner.ledger.write(tenant, move |tx| forget(tx, &record)).await;
             }
             let now = self.now();
@@ -128,11 +128,21 @@ fn read(tx: &TenantTx<'_>, id: OperationId) -> Result<(Record, Vec<bitcoin::Txid
     Ok((record, carriers, depth))
 }
 
-/// Whether a settled operation lies so deep that it need not be watched.
-fn deep_enough(record: &Record, outlook: Outlook, depth: u32) -> bool {
-    let settled = matches!(record.state, OperationState::Settled | OperationState::Superseded);
-    settled
-        && matches!(outlook, Outlook::Confirmed { confirmations, .. } if confirmations > depth + WATCHED_DEPTH)
+/// Whether no reorganisation to reckon with can change the operation any more: what carries it, or what keeps it from
+/// ever being carried, lies too deep. What ended and could still be sent, by a cosigner or a node that has it, is
+/// watched on.
+fn deep_enough(record: &Record, outlook: Outlook, depth: u32, tip: Option<u32>) -> bool {
+    use OperationState as S;
+    match outlook {
+        Outlook::Confirmed { confirmations, .. } => {
+            matches!(record.state, S::Settled | S::Superseded) && confirmations > depth + WATCHED_DEPTH
+        }
+        Outlook::Conflicted { at, .. } => {
+            let confirmations = tip.map_or(0, |tip| tip.saturating_sub(at.height) + 1);
+            record.state.is_end() && record.state != S::Settled && confirmations > depth + WATCHED_DEPTH
+        }
+        Outlook::Waiting | Outlook::Lost => false,
+    }
 }
 
 /// Ends the watch, and frees what is left of the reservation.
@@ -173,7 +183,7 @@ fn next(record: &Record, outlook: Outlook, depth: u32, now: Timestamp) -> Result
         (S::Broadcast, Outlook::Waiting | Outlook::Lost) if record.block_hash.is_some() => {
             Some(out_of_its_block(record, step(S::Broadcast, "operation.reorganised")))
         }
-        (S::Broadcast, Outlook::Conflicted { by }) => {
+        (S::Broadcast, Outlook::Conflicted { by, .. }) => {
             let by = by.to_string();
             Some(match record.intent.act {
                 Act::FeeBump(_) => step(S::Superseded, "operation.superseded")
@@ -199,7 +209,7 @@ fn next(record: &Record, outlook: Outlook, depth: u32, now: Timestamp) -> Result
         ) if carried_by_its_own(record, outlook) => Some(
             step(S::Broadcast, "operation.seen_on_chain").with("answers", Value::try_from(record.sends)?),
         ),
-        (S::Signed, Outlook::Conflicted { by }) => Some(step(S::Failed, "operation.failed").because(
+        (S::Signed, Outlook::Conflicted { by, .. }) => Some(step(S::Failed, "operation.failed").because(
             "double_spent",
             format!("transaction {by}, which spends the same coins, confirmed first"),
         )),

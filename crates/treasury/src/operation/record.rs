@@ -31,7 +31,8 @@ pub(crate) struct Record {
     pub(crate) txid: Option<Txid>,
     pub(crate) fee: Option<Amount>,
     pub(crate) psbt: Option<String>,
-    pub(crate) missing_signers: Vec<String>,
+    /// Who had yet to sign when own signatures were handed out; none when they never were.
+    pub(crate) missing_signers: Option<Vec<String>>,
     pub(crate) raw_tx: Option<String>,
     pub(crate) sends: u64,
     pub(crate) answers: u64,
@@ -65,10 +66,9 @@ impl Record {
             txid: txid(row, "txid")?,
             fee: row.get("fee")?,
             psbt: row.get("psbt")?,
-            missing_signers: match missing {
-                None => Vec::new(),
-                Some(text) => serde_json::from_str(&text).map_err(|_| damaged("missing signers"))?,
-            },
+            missing_signers: missing
+                .map(|text| serde_json::from_str(&text).map_err(|_| damaged("missing signers")))
+                .transpose()?,
             raw_tx: row.get("raw_tx")?,
             sends: row.get("sends")?,
             answers: row.get("answers")?,
@@ -94,6 +94,11 @@ impl Record {
         self.sends != self.answers
     }
 
+    /// Whether the signed transaction is here alone: it was never sent, and no cosigner was handed our signatures.
+    pub(crate) fn is_here_alone(&self) -> bool {
+        self.state == OperationState::Signed && !self.may_have_been_sent() && self.missing_signers.is_none()
+    }
+
     /// The operation as callers see it, with `tip` as the height that the wallets have followed to.
     pub(crate) fn view(&self, ballots: Vec<SignedBallot>, tip: Option<u32>) -> Operation {
         let confirmations = match (self.block_height, tip) {
@@ -106,7 +111,7 @@ impl Record {
             confirmations,
             block_height: self.block_height,
             block_hash: self.block_hash.clone(),
-            missing_signers: self.missing_signers.clone(),
+            missing_signers: self.missing_signers.clone().unwrap_or_default(),
         });
         Operation {
             id: self.id,

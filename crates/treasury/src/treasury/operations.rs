@@ -136,8 +136,11 @@ impl Treasury {
                         format!("the operation is {}; it can no longer be cancelled", record.state.name());
                     return Err(Error::Conflict(message));
                 }
-                let step = Step::new(OperationState::Cancelled, actor, "operation.cancelled", now)
+                let mut step = Step::new(OperationState::Cancelled, actor, "operation.cancelled", now)
                     .because("cancelled", "withdrawn before it was sent");
+                if record.is_here_alone() {
+                    step = step.with("watch", false);
+                }
                 transition::apply(tx, now, &record, step)?;
                 Ok(anya_wallet::release(tx, id)?)
             })
