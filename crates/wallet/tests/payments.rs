@@ -58,7 +58,7 @@ async fn a_multisig_waits_for_its_outside_cosigner() {
     assert_eq!((ours.signed.as_slice(), ours.needed), (&["active".to_owned()][..], 1));
     assert_eq!(ours.missing, ["outside"]);
     let error = house.wallets.finalize(house.tenant, wallet, &ours.psbt, &terms).await.unwrap_err();
-    assert!(matches!(error, Error::Incomplete(names) if names == ["reserve", "outside"]));
+    assert!(matches!(error, Error::Incomplete(names) if names == ["outside"]));
 
     // Theirs alone, then both: the order does not matter.
     let theirs = outsider.sign(&draft.psbt);
