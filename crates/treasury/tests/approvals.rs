@@ -6,6 +6,7 @@ mod support;
 use anya_api::{
     ballot::{Ballot, Decision},
     operation::{OperationState, Proposal, ProposedAct, ProposedOperatorChange},
+    policy::{Condition, Effect, Rule},
 };
 use anya_primitives::{Classified, ErrorKind, OperatorId};
 use anya_store::params;
@@ -197,5 +198,80 @@ async fn the_last_operators_that_governance_needs_cannot_be_suspended() {
     let refused = house.treasury.propose(&house.admin, "lock-out", proposal).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("governance"), "{refused}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_approval_with_another_signature_does_not_count() {
+    let (mut house, home) = House::ruled().await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    house.stop_engine().await;
+    let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
+    house.approve(&operation, 2).await;
+    // Bob's ballot stays as it was; the signature under it becomes one that Alice made.
+    let mut forged = house.people[1].ballot(&operation, Decision::Approve);
+    forged.signature = house.people[0].ballot(&operation, Decision::Approve).signature;
+    let (id, bob, ballot) = (operation.id, house.people[1].id, serde_json::to_string(&forged).unwrap());
+    house
+        .ledger
+        .write(operation.intent.tenant, move |tx| -> Result<_, anya_store::Error> {
+            tx.execute(
+                "UPDATE ballots SET ballot = :ballot \
+                 WHERE tenant = :tenant AND operation = :id AND operator = :bob",
+                &params! { "ballot" => ballot, "id" => id, "bob" => bob },
+            )
+        })
+        .await
+        .unwrap();
+    house.start_engine();
+    let stopped = house.until(&operation, OperationState::PendingApproval).await;
+    assert_eq!(stopped.reason.unwrap().code, "approvals");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_in_time_and_comes_to_its_turn_too_late_is_not_executed() {
+    let (mut house, home) = House::ruled().await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    house.stop_engine().await;
+    let operation = house.propose(house.payment(wallet, &home, btc(0.5))).await;
+    house.approve(&operation, 2).await;
+    house.clock.forward(std::time::Duration::from_secs(3_601));
+    house.start_engine();
+    house.until(&operation, OperationState::Expired).await;
+    assert_eq!(house.received(&home), btc(0.0));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_became_stricter_is_asked_again_before_execution() {
+    let (mut house, home) = House::ruled().await;
+    let wallet = house.wallet("hot", &[2.0]).await;
+    house.stop_engine().await;
+    let small = house.propose(house.payment(wallet, &home, btc(0.05))).await;
+    let large = house.propose(house.payment(wallet, &home, btc(0.5))).await;
+    house.approve(&large, 2).await;
+    for operation in [&small, &large] {
+        assert_eq!(house.look(operation).await.state, OperationState::Approved);
+        house.put_off(operation, true).await;
+    }
+    house.start_engine();
+    // The address is no longer known, and nothing above 0.2 BTC may leave any more.
+    let mut stricter = house.policy(Vec::new());
+    stricter.rules.push(Rule {
+        name: "no more".to_owned(),
+        when: Condition { amount_above: Some(btc(0.2)), ..Condition::default() },
+        effect: Effect::Deny,
+    });
+    house.set_policy(stricter).await;
+    for operation in [&small, &large] {
+        house.put_off(operation, false).await;
+    }
+    let large = house.until(&large, OperationState::Refused).await;
+    assert!(large.reason.unwrap().detail.contains("no more"));
+    let small = house.until(&small, OperationState::PendingApproval).await;
+    assert_eq!(small.evaluation.policy_version, 2);
+    house.approve(&small, 2).await;
+    house.until(&small, OperationState::Broadcast).await;
     house.stop().await;
 }
