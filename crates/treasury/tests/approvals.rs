@@ -239,6 +239,8 @@ async fn what_was_approved_in_time_and_comes_to_its_turn_too_late_is_not_execute
     house.clock.forward(std::time::Duration::from_secs(3_601));
     house.start_engine();
     house.until(&operation, OperationState::Expired).await;
+    let story = house.story(&operation).await;
+    assert!(!story.contains(&"operation.prepared".to_owned()), "{story:?}");
     assert_eq!(house.received(&home), btc(0.0));
     house.stop().await;
 }
