@@ -57,8 +57,8 @@ async fn a_node_that_was_killed_gets_the_transaction_when_it_is_back() {
     let (sent, address, since) = pay(&house, "broadcast", wallet).await;
     let sent = house.reaches(sent.id, OperationState::Broadcast).await;
     kill(&mut house);
+    // The node keeps no mempool over this, and may have got the transaction back by the time it is asked.
     house.node.restart().unwrap();
-    assert!(house.pays_to(&address, since).is_empty());
     house.wait("the transaction to be sent again", async || !house.pays_to(&address, since).is_empty()).await;
     let settled = house.settles(sent.id).await;
     assert_eq!(settled.transaction.unwrap().txid, sent.transaction.unwrap().txid);
@@ -72,8 +72,8 @@ async fn a_mempool_that_was_lost_in_a_restart_gets_the_transaction_again() {
     let wallet = house.wallet(&[COIN]).await;
     let (sent, address, since) = pay(&house, "lost", wallet).await;
     house.reaches(sent.id, OperationState::Broadcast).await;
+    // The node keeps no mempool over this, and may have got the transaction back by the time it is asked.
     house.node.restart().unwrap();
-    assert!(house.pays_to(&address, since).is_empty());
     house.wait("the transaction to be sent again", async || !house.pays_to(&address, since).is_empty()).await;
     house.settles(sent.id).await;
     house.paid_once(&address, AMOUNT, since);
