@@ -79,6 +79,7 @@ CREATE TABLE operations (
     block_hash TEXT,
     -- The transaction that confirmed, when a fee bump's did in place of the operation's own.
     confirmed_txid TEXT,
+    confirmed_fee INTEGER,
     due_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     lease_owner TEXT,

@@ -173,6 +173,7 @@ async fn a_fee_bump_settles_the_payment_it_carries() {
     house.mine(2).await;
     let carried = house.until(&payment, OperationState::Settled).await.transaction.unwrap();
     assert_eq!(carried.txid, replacement.txid);
+    assert_eq!(carried.fee, replacement.fee, "the fee of the transaction that is shown");
     house.until(&bump, OperationState::Settled).await;
     assert_eq!(house.received(&home), btc(0.05));
     house.stop().await;

@@ -7,8 +7,9 @@ use std::{
 
 use anya_api::{intent::Act, operation::OperationState};
 use anya_chain::BroadcastOutcome;
-use anya_primitives::{Actor, OperationId, TenantId, Timestamp};
+use anya_primitives::{Actor, Amount, OperationId, TenantId, Timestamp};
 use anya_store::{TenantTx, Value, params};
+use bitcoin::Txid;
 
 use super::{
     crash,
@@ -70,7 +71,8 @@ impl Treasury {
             let (record, carriers, depth) = self.inner.ledger.read(tenant, move |tx| read(tx, id)).await?;
             let wallet = wallet_of(&record.intent)?;
             let mut statuses = Vec::with_capacity(carriers.len());
-            for txid in carriers {
+            for (txid, _) in &carriers {
+                let txid = *txid;
                 statuses.push((txid, self.inner.wallets.tx_status(tenant, wallet, txid).await?));
             }
             let outlook = weigh(&statuses);
@@ -81,7 +83,7 @@ impl Treasury {
                 return self.inner.ledger.write(tenant, move |tx| forget(tx, &record)).await;
             }
             let now = self.now();
-            let Some(step) = next(&record, outlook, depth, now)? else { return Ok(()) };
+            let Some(step) = next(&record, outlook, &carriers, depth, now)? else { return Ok(()) };
             crash::point("settle:before");
             self.inner
                 .ledger
@@ -115,13 +117,25 @@ impl Treasury {
     }
 }
 
+/// A transaction that can carry an operation, and its fee.
+type Carrier = (Txid, Amount);
+
+fn fee_of(carriers: &[Carrier], txid: Txid) -> Result<Value, Error> {
+    let fee = carriers.iter().find(|(carrier, _)| *carrier == txid).map(|(_, fee)| *fee);
+    let fee = fee.ok_or_else(|| Error::internal("what confirmed is none of the operation's transactions"))?;
+    Ok(Value::try_from(fee.to_sat())?)
+}
+
 /// The operation, the transactions that can carry it, and the depth that settles it.
-fn read(tx: &TenantTx<'_>, id: OperationId) -> Result<(Record, Vec<bitcoin::Txid>, u32), Error> {
+fn read(tx: &TenantTx<'_>, id: OperationId) -> Result<(Record, Vec<Carrier>, u32), Error> {
     let record = Record::load(tx, id)?;
-    let mut carriers: Vec<_> = record.txid.into_iter().collect();
+    let mut carriers: Vec<Carrier> = record.txid.zip(record.fee).into_iter().collect();
     if matches!(record.intent.act, Act::Payment(_)) {
         carriers.extend(
-            propose::bumps(tx, id)?.into_iter().filter(|bump| bump.sends > 0).filter_map(|bump| bump.txid),
+            propose::bumps(tx, id)?
+                .into_iter()
+                .filter(|bump| bump.sends > 0)
+                .filter_map(|bump| bump.txid.zip(bump.fee)),
         );
     }
     let depth = policy::ledger::active(tx)?.map_or(1, |active| active.policy.settle_confirmations);
@@ -155,7 +169,13 @@ fn forget(tx: &TenantTx<'_>, record: &Record) -> Result<(), Error> {
 }
 
 /// The step that the chain calls for, if it calls for one.
-fn next(record: &Record, outlook: Outlook, depth: u32, now: Timestamp) -> Result<Option<Step>, Error> {
+fn next(
+    record: &Record,
+    outlook: Outlook,
+    carriers: &[Carrier],
+    depth: u32,
+    now: Timestamp,
+) -> Result<Option<Step>, Error> {
     use OperationState as S;
     let step = |to, action| Step::new(to, Actor::System, action, now);
     Ok(match (record.state, outlook) {
@@ -177,6 +197,7 @@ fn next(record: &Record, outlook: Outlook, depth: u32, now: Timestamp) -> Result
                     .with("block_height", block.height)
                     .with("block_hash", hash)
                     .with("confirmed_txid", txid.to_string())
+                    .with("confirmed_fee", fee_of(carriers, txid)?)
                     .with("answers", Value::try_from(record.sends)?),
             )
         }
@@ -226,6 +247,7 @@ fn out_of_its_block(record: &Record, step: Step) -> Step {
         .with("block_height", None::<u32>)
         .with("block_hash", None::<String>)
         .with("confirmed_txid", None::<String>)
+        .with("confirmed_fee", None::<i64>)
 }
 
 fn carried_by_its_own(record: &Record, outlook: Outlook) -> bool {

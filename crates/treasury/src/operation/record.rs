@@ -39,6 +39,7 @@ pub(crate) struct Record {
     pub(crate) block_height: Option<u32>,
     pub(crate) block_hash: Option<String>,
     pub(crate) confirmed_txid: Option<Txid>,
+    pub(crate) confirmed_fee: Option<Amount>,
     pub(crate) attempts: u32,
 }
 
@@ -75,6 +76,7 @@ impl Record {
             block_height: row.get("block_height")?,
             block_hash: row.get("block_hash")?,
             confirmed_txid: txid(row, "confirmed_txid")?,
+            confirmed_fee: row.get("confirmed_fee")?,
             attempts: row.get("attempts")?,
         })
     }
@@ -105,9 +107,11 @@ impl Record {
             (Some(height), Some(tip)) if tip >= height => tip - height + 1,
             _ => 0,
         };
-        let transaction = self.confirmed_txid.or(self.txid).map(|txid| TransactionView {
+        // What confirmed, with its own fee; otherwise what was prepared, with its own.
+        let shown = self.confirmed_txid.zip(self.confirmed_fee).or(self.txid.zip(self.fee));
+        let transaction = shown.map(|(txid, fee)| TransactionView {
             txid: txid.to_string(),
-            fee: self.fee.unwrap_or(Amount::ZERO),
+            fee,
             confirmations,
             block_height: self.block_height,
             block_hash: self.block_hash.clone(),
