@@ -19,17 +19,17 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{aead::fill_random, root::RootKey};
-use crate::error::{Error, Result};
+use anya_provider::{Error, Result};
 
 /// The root key, when the keystore is open.
-pub(super) type RootSlot = Arc<RwLock<Option<RootKey>>>;
+pub(crate) type RootSlot = Arc<RwLock<Option<RootKey>>>;
 
 /// Signatures between two blindings of a context. Blinding is the second line against side channels, behind the
 /// library's constant-time arithmetic; each time would cost as much as a signature.
 const BLIND_EVERY: u32 = 4096;
 
 /// What a thread keeps from job to job.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     secp: Secp256k1<All>,
     uses: u32,
 }
@@ -40,7 +40,7 @@ impl Worker {
     }
 
     /// The context for curve operations, blinded anew now and then.
-    pub(super) fn secp(&mut self) -> Result<&Secp256k1<All>> {
+    pub(crate) fn secp(&mut self) -> Result<&Secp256k1<All>> {
         if self.uses.is_multiple_of(BLIND_EVERY) {
             let mut seed = Zeroizing::new([0; 32]);
             fill_random(seed.as_mut())?;
@@ -103,20 +103,20 @@ fn run(job: Job, worker: &mut Worker, root: Option<&RootKey>) {
 
 /// Overwrites the stack that curve and cipher work has used.
 #[inline(never)]
-pub(super) fn scrub_shallow() {
+pub(crate) fn scrub_shallow() {
     let mut stack = [0u8; 64 * 1024];
     black_box(&mut stack);
 }
 
 /// Overwrites the deeper stack of key generation, RSA and phrase handling.
 #[inline(never)]
-pub(super) fn scrub_deep() {
+pub(crate) fn scrub_deep() {
     let mut stack = [0u8; 512 * 1024];
     black_box(&mut stack);
 }
 
 /// Threads with one bounded queue. Dropping it lets the queued jobs end and joins the threads.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     capacity: usize,
@@ -125,7 +125,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// `threads` threads that take from a queue of at most `capacity` jobs and `scrub` after each.
-    pub(super) fn start(
+    pub(crate) fn start(
         provider: &str,
         lane: &str,
         threads: usize,
@@ -155,7 +155,7 @@ impl Pool {
     /// Runs `job` on one of the threads and waits for it until `deadline`.
     ///
     /// What `job` captures must hold its secrets on the heap, in types that wipe themselves.
-    pub(super) async fn run<T, F>(&self, deadline: Instant, job: F) -> Result<T>
+    pub(crate) async fn run<T, F>(&self, deadline: Instant, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Worker, Option<&RootKey>) -> Result<T> + Send + 'static,

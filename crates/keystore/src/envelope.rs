@@ -6,14 +6,11 @@
 
 use zeroize::Zeroizing;
 
-use super::{
+use crate::{
     aead::{KEY, OVERHEAD, fill_random, open, seal},
     root::RootKey,
 };
-use crate::{
-    error::{Error, Result},
-    provider::KeyContext,
-};
+use anya_provider::{Error, KeyContext, Result};
 
 const VERSION: u8 = 1;
 const WRAPPED: usize = KEY + OVERHEAD;
@@ -32,7 +29,7 @@ fn aad(layer: &str, ctx: &KeyContext) -> Vec<u8> {
 }
 
 /// Seals the secret of the key that `ctx` names.
-pub(super) fn close(root: &RootKey, ctx: &KeyContext, secret: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn close(root: &RootKey, ctx: &KeyContext, secret: &[u8]) -> Result<Vec<u8>> {
     let mut own = Zeroizing::new([0; KEY]);
     fill_random(own.as_mut())?;
     let mut handle = vec![VERSION];
@@ -42,7 +39,7 @@ pub(super) fn close(root: &RootKey, ctx: &KeyContext, secret: &[u8]) -> Result<V
 }
 
 /// Opens the handle of the key that `ctx` names.
-pub(super) fn unseal(root: &RootKey, ctx: &KeyContext, handle: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn unseal(root: &RootKey, ctx: &KeyContext, handle: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let (&version, rest) = handle.split_first().ok_or(Error::HandleDamaged)?;
     if version != VERSION {
         return Err(Error::HandleDamaged);

@@ -11,12 +11,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{
+use crate::{
     aead::{self, KEY, OVERHEAD, fill_random},
     kdf::{self, KdfCost},
     root::RootKey,
 };
-use crate::error::{Error, Result};
+use anya_provider::{Error, Result};
 
 const FORMAT: &str = "anya-keystore";
 const VERSION: u32 = 1;
@@ -57,7 +57,7 @@ enum Cipher {
 /// The file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Keystore {
+pub(crate) struct Keystore {
     header: Header,
     /// The root key: nonce, ciphertext, tag.
     #[serde(with = "hex")]
@@ -93,7 +93,7 @@ fn checksum(header: &[u8], sealed: &[u8]) -> Result<[u8; 32]> {
 
 impl Keystore {
     /// `root` sealed under `passphrase`.
-    pub(super) fn seal(root: &RootKey, passphrase: &[u8], cost: KdfCost) -> Result<Self> {
+    pub(crate) fn seal(root: &RootKey, passphrase: &[u8], cost: KdfCost) -> Result<Self> {
         let mut salt = [0; 16];
         fill_random(&mut salt)?;
         let kdf = Kdf { algorithm: KdfAlgorithm::Argon2id, cost, salt };
@@ -106,7 +106,7 @@ impl Keystore {
     }
 
     /// The root key, if this is the passphrase.
-    pub(super) fn open(&self, passphrase: &[u8]) -> Result<RootKey> {
+    pub(crate) fn open(&self, passphrase: &[u8]) -> Result<RootKey> {
         let key = kdf::derive(passphrase, &self.header.kdf.salt, &self.header.kdf.cost)?;
         let root: Zeroizing<Vec<u8>> =
             aead::open(&key, &self.header.aad()?, &self.sealed_root).ok_or(Error::WrongPassphrase)?;
@@ -114,12 +114,12 @@ impl Keystore {
     }
 
     /// What a guess at its passphrase costs.
-    pub(super) fn cost(&self) -> KdfCost {
+    pub(crate) fn cost(&self) -> KdfCost {
         self.header.kdf.cost
     }
 
     /// Reads the file and checks it as far as that goes without the passphrase.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let io = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => Error::KeystoreMissing { path: path.to_owned() },
             _ => Error::KeystoreIo { action: "read", path: path.to_owned(), source },
@@ -156,7 +156,7 @@ impl Keystore {
     }
 
     /// Writes the file where none is.
-    pub(super) fn create(&self, path: &Path) -> Result<()> {
+    pub(crate) fn create(&self, path: &Path) -> Result<()> {
         let temporary = self.write_beside(path)?;
         // A hard link fails where a file exists; a rename would replace it, and with it every key.
         let linked = fs::hard_link(&temporary, path);
@@ -169,7 +169,7 @@ impl Keystore {
     }
 
     /// Puts the file in the place of the present one: after a crash either the old or the new one is there, whole.
-    pub(super) fn replace(&self, path: &Path) -> Result<()> {
+    pub(crate) fn replace(&self, path: &Path) -> Result<()> {
         let temporary = self.write_beside(path)?;
         fs::rename(&temporary, path).map_err(|source| {
             let _ = fs::remove_file(&temporary);

@@ -6,23 +6,23 @@ use aws_lc_rs::{
 };
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use anya_provider::{Error, Result};
 
 /// Bytes of an AES-256 key.
-pub(super) const KEY: usize = 32;
+pub(crate) const KEY: usize = 32;
 const TAG: usize = 16;
 /// How much longer a sealed text is than its plaintext.
-pub(super) const OVERHEAD: usize = NONCE_LEN + TAG;
+pub(crate) const OVERHEAD: usize = NONCE_LEN + TAG;
 
 /// Fills `bytes` from the library's generator, seeded by the operating system.
-pub(super) fn fill_random(bytes: &mut [u8]) -> Result<()> {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
     rand::fill(bytes).map_err(|_| Error::Internal("the random generator failed"))
 }
 
 /// Seals `plaintext` under `key`, authenticating `aad` with it.
 ///
 /// The nonce is random: a key may seal 2^32 texts (SP 800-38D, 8.3), far more than a keystore ever holds.
-pub(super) fn seal(key: &[u8; KEY], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn seal(key: &[u8; KEY], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
     let failed = |_| Error::Internal("sealing failed");
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(failed)?);
     let mut nonce = [0; NONCE_LEN];
@@ -43,7 +43,7 @@ pub(super) fn seal(key: &[u8; KEY], aad: &[u8], plaintext: &[u8]) -> Result<Vec<
 }
 
 /// Opens what [`seal`] made, or `None` when key, `aad` or text are not the ones sealed.
-pub(super) fn open(key: &[u8; KEY], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn open(key: &[u8; KEY], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;

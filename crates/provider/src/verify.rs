@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The public key that a signature must verify against.
-pub(crate) enum Expected<'a> {
+pub enum Expected<'a> {
     /// A point on secp256k1: a key of its own, or one of a BIP32 tree.
     Curve(PublicKey),
     /// A key of another sort.
@@ -23,22 +23,29 @@ pub(crate) enum Expected<'a> {
 }
 
 /// Checks signatures with code and public keys that the provider has no part in.
-pub(crate) struct Verifier {
+pub struct Verifier {
     secp: Secp256k1<VerifyOnly>,
 }
 
+impl Default for Verifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Verifier {
-    pub(crate) fn new() -> Self {
+    /// A verifier with a context of its own.
+    pub fn new() -> Self {
         Self { secp: Secp256k1::verification_only() }
     }
 
     /// The context for public derivations.
-    pub(crate) fn secp(&self) -> &Secp256k1<VerifyOnly> {
+    pub fn secp(&self) -> &Secp256k1<VerifyOnly> {
         &self.secp
     }
 
     /// The signature in its canonical form (low-S), if `bytes` is one by `expected` over `message`.
-    pub(crate) fn check(
+    pub fn check(
         &self,
         expected: &Expected<'_>,
         algorithm: SignAlgorithm,

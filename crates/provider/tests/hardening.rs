@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anya_keys::harden_process;
+use anya_provider::harden_process;
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
 #[test]

@@ -11,6 +11,7 @@ mod aead;
 mod envelope;
 mod kdf;
 mod keystore;
+mod mnemonic;
 mod pool;
 mod root;
 mod secret;
@@ -21,24 +22,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anya_provider::{
+    Algorithm, Attestation, Capabilities, DerivedPublic, Erasure, Error, Generated, HdMode, Health,
+    ImportMaterial, KeyContext, KeySpec, KeyTemplate, MAX_MESSAGE, Message, Objective, Provider,
+    ProviderKind, Residence, Result, SignRequest, SignatureBytes,
+};
 use async_trait::async_trait;
 use bitcoin::bip32::DerivationPath;
 pub use kdf::KdfCost;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use self::{
+use crate::{
     keystore::Keystore,
     pool::{Pool, RootSlot, Worker, scrub_deep, scrub_shallow},
     root::RootKey,
     secret::Text,
-};
-use crate::{
-    error::{Error, Result},
-    material::{ImportMaterial, MAX_MESSAGE, Message, SignRequest, SignatureBytes},
-    mnemonic,
-    provider::{Attestation, Capabilities, DerivedPublic, Generated, HdMode, Health, KeyContext, Provider},
-    spec::{Algorithm, KeySpec},
 };
 
 /// The name of the software provider.
@@ -181,23 +180,7 @@ impl SoftwareProvider {
             slow: pool("slow", 1, SLOW_QUEUE, scrub_deep)?,
             root,
             resealing: tokio::sync::Mutex::new(()),
-            capabilities: Capabilities {
-                specs: KeySpec::ALL.to_vec(),
-                algorithms: vec![
-                    Algorithm::EcdsaSecp256k1,
-                    Algorithm::SchnorrSecp256k1,
-                    Algorithm::Ed25519,
-                    Algorithm::EcdsaP256,
-                    Algorithm::RsaPssSha256,
-                    Algorithm::Aes256Gcm,
-                ],
-                hd: HdMode::SeedInProcess,
-                import: true,
-                attestation: Attestation::None,
-                private_part: "sealed in the ledger; in the clear in the memory of the server process, on its key \
-                               threads, while a key is being made or used; anyone who controls that process or its \
-                               machine while the keystore is open can take it",
-            },
+            capabilities: capabilities(),
         })
     }
 
@@ -229,7 +212,15 @@ impl SoftwareProvider {
         .await
     }
 
-    async fn new_key(&self, ctx: &KeyContext, material: Option<ImportMaterial>) -> Result<Generated> {
+    async fn new_key(
+        &self,
+        ctx: &KeyContext,
+        template: KeyTemplate,
+        material: Option<ImportMaterial>,
+    ) -> Result<Generated> {
+        if self.capabilities.residence_for(ctx.spec, template.residence).is_none() {
+            return Err(self.unsupported("hold keys elsewhere than in the server's memory".to_owned()));
+        }
         let ctx = ctx.clone();
         self.slow
             .run(ctx.deadline, move |worker, root| {
@@ -239,9 +230,34 @@ impl SoftwareProvider {
                     None => secret::generate(ctx.spec)?,
                 };
                 let public = secret::public_of(ctx.spec, &secret, worker)?;
-                Ok(Generated { handle: envelope::close(root, &ctx, &secret)?, public })
+                let handle = envelope::close(root, &ctx, &secret)?;
+                Ok(Generated { handle, public, residence: Residence::ServerMemory })
             })
             .await
+    }
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities {
+        kind: ProviderKind::Software,
+        product: "Anya keystore".to_owned(),
+        specs: KeySpec::ALL.to_vec(),
+        imports: KeySpec::ALL.to_vec(),
+        algorithms: vec![
+            Algorithm::EcdsaSecp256k1,
+            Algorithm::SchnorrSecp256k1,
+            Algorithm::Ed25519,
+            Algorithm::EcdsaP256,
+            Algorithm::RsaPssSha256,
+            Algorithm::Aes256Gcm,
+        ],
+        hd: HdMode::Sealed,
+        residences: vec![Residence::ServerMemory],
+        transfers: vec![],
+        kek_rotation: false,
+        attestation: Attestation::None,
+        max_keys: None,
+        objective: Objective { p50: Duration::from_micros(100), p99: Duration::from_millis(5) },
     }
 }
 
@@ -282,12 +298,22 @@ impl Provider for SoftwareProvider {
         }
     }
 
-    async fn generate(&self, ctx: &KeyContext) -> Result<Generated> {
-        self.new_key(ctx, None).await
+    async fn generate(&self, ctx: &KeyContext, template: KeyTemplate) -> Result<Generated> {
+        self.new_key(ctx, template, None).await
     }
 
-    async fn import(&self, ctx: &KeyContext, material: ImportMaterial) -> Result<Generated> {
-        self.new_key(ctx, Some(material)).await
+    async fn import(
+        &self,
+        ctx: &KeyContext,
+        template: KeyTemplate,
+        material: ImportMaterial,
+    ) -> Result<Generated> {
+        self.new_key(ctx, template, Some(material)).await
+    }
+
+    async fn destroy(&self, ctx: &KeyContext, handle: &[u8]) -> Result<Erasure> {
+        let _ = (ctx, handle);
+        Ok(Erasure::HandleOnly)
     }
 
     async fn derive_public(

@@ -2,11 +2,11 @@
 
 use zeroize::Zeroize;
 
-use super::aead::{KEY, fill_random};
-use crate::error::{Error, Result};
+use crate::aead::{KEY, fill_random};
+use anya_provider::{Error, Result};
 
 /// The key under which every key's own key is wrapped.
-pub(super) struct RootKey {
+pub(crate) struct RootKey {
     // Released before the memory goes back to the allocator, and after `drop` has wiped it.
     _locked: region::LockGuard,
     memory: Vec<u8>,
@@ -34,12 +34,12 @@ impl RootKey {
     }
 
     /// A new random root key.
-    pub(super) fn random() -> Result<Self> {
+    pub(crate) fn random() -> Result<Self> {
         Self::with(fill_random)
     }
 
     /// The root key of these bytes, or `None` where there are not exactly [`KEY`] of them.
-    pub(super) fn copy_of(bytes: &[u8]) -> Result<Option<Self>> {
+    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Option<Self>> {
         if bytes.len() != KEY {
             return Ok(None);
         }
@@ -51,7 +51,7 @@ impl RootKey {
     }
 
     /// The key itself, where it lies.
-    pub(super) fn bytes(&self) -> Result<&[u8; KEY]> {
+    pub(crate) fn bytes(&self) -> Result<&[u8; KEY]> {
         self.memory
             .get(self.at..self.at + KEY)
             .and_then(|slot| slot.try_into().ok())

@@ -4,8 +4,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::aead::KEY;
-use crate::error::{Error, Result};
+use crate::aead::KEY;
+use anya_provider::{Error, Result};
 
 /// What a guess at the passphrase costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl KdfCost {
 
     /// Whether an opening with this cost ends. A file is read before anything in it can be authenticated, so what
     /// it asks for is bounded.
-    pub(super) fn is_bearable(&self) -> bool {
+    pub(crate) fn is_bearable(&self) -> bool {
         self.memory_kib <= Self::MAX_MEMORY_KIB
             && (1..=Self::MAX_PASSES).contains(&self.passes)
             && (1..=Self::MAX_LANES).contains(&self.lanes)
@@ -78,7 +78,7 @@ impl KdfCost {
 }
 
 /// The key that `passphrase` gives with this salt. The memory it was made in is wiped.
-pub(super) fn derive(passphrase: &[u8], salt: &[u8; 16], cost: &KdfCost) -> Result<Zeroizing<[u8; KEY]>> {
+pub(crate) fn derive(passphrase: &[u8], salt: &[u8; 16], cost: &KdfCost) -> Result<Zeroizing<[u8; KEY]>> {
     let failed = |_| Error::Internal("the key derivation refused its parameters");
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(KEY)).map_err(failed)?;
     let mut blocks = vec![Block::new(); params.block_count()];

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::error::{Error, Result};
+use anya_provider::{Error, Result};
 
 /// The longest phrase or passphrase that is read, in bytes.
 const MAX_TEXT: usize = 1024;

@@ -22,23 +22,20 @@ use bitcoin::{
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use super::{
+use crate::mnemonic;
+use crate::{
     aead::{KEY, fill_random},
     pool::Worker,
 };
-use crate::{
-    error::{Error, Result},
-    material::{ImportMaterial, PublicMaterial},
-    mnemonic,
-    provider::DerivedPublic,
-    spec::{KeySpec, SignAlgorithm, TapTweak},
+use anya_provider::{
+    DerivedPublic, Error, ImportMaterial, KeySpec, PublicMaterial, Result, SignAlgorithm, TapTweak,
 };
 
 /// A secret in its sealed form's layout, before sealing or after opening.
-pub(super) type Secret = Zeroizing<Vec<u8>>;
+pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
 /// What is signed, owned by the job.
-pub(super) enum Text {
+pub(crate) enum Text {
     Digest([u8; 32]),
     Bytes(Vec<u8>),
 }
@@ -52,7 +49,7 @@ fn damaged<E>(_: E) -> Error {
 }
 
 /// A new secret of this sort.
-pub(super) fn generate(spec: KeySpec) -> Result<Secret> {
+pub(crate) fn generate(spec: KeySpec) -> Result<Secret> {
     let failed = |_| Error::Internal("key generation failed");
     let random = |length: usize| {
         let mut secret = Zeroizing::new(vec![0; length]);
@@ -83,7 +80,7 @@ pub(super) fn generate(spec: KeySpec) -> Result<Secret> {
 }
 
 /// A secret from outside, checked.
-pub(super) fn import(spec: KeySpec, material: &ImportMaterial) -> Result<Secret> {
+pub(crate) fn import(spec: KeySpec, material: &ImportMaterial) -> Result<Secret> {
     let bytes = match material {
         ImportMaterial::Mnemonic { phrase, passphrase } => {
             if spec != KeySpec::Bip32Seed {
@@ -135,7 +132,7 @@ fn p256_pair(secret: &[u8]) -> Result<EcdsaKeyPair> {
 }
 
 /// The public part of a secret.
-pub(super) fn public_of(spec: KeySpec, secret: &[u8], worker: &mut Worker) -> Result<PublicMaterial> {
+pub(crate) fn public_of(spec: KeySpec, secret: &[u8], worker: &mut Worker) -> Result<PublicMaterial> {
     Ok(match spec {
         KeySpec::Secp256k1 => {
             let mut key = SecretKey::from_slice(secret).map_err(damaged)?;
@@ -167,7 +164,7 @@ fn master(seed: &[u8]) -> Result<Xpriv> {
 }
 
 /// The public key at `path` of the tree that grows from `seed`.
-pub(super) fn derive_public(
+pub(crate) fn derive_public(
     seed: &[u8],
     path: &DerivationPath,
     worker: &mut Worker,
@@ -223,7 +220,7 @@ fn schnorr(
 }
 
 /// Signs with a secret of sort `spec`.
-pub(super) fn sign(
+pub(crate) fn sign(
     spec: KeySpec,
     secret: &[u8],
     algorithm: SignAlgorithm,
@@ -272,6 +269,6 @@ pub(super) fn sign(
 }
 
 /// The AES key of a secret.
-pub(super) fn aes_key(secret: &[u8]) -> Result<&[u8; KEY]> {
+pub(crate) fn aes_key(secret: &[u8]) -> Result<&[u8; KEY]> {
     secret.try_into().map_err(damaged)
 }

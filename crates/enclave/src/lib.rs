@@ -1,0 +1,1 @@
+//! A signer in a process of its own, attested before it gets a key.

@@ -1,0 +1,1 @@
+//! Keys in devices behind a PKCS#11 module, each in a worker process of its own.

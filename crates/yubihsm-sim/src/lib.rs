@@ -1,0 +1,1 @@
+//! A YubiHSM2 in software, for tests.

@@ -1,0 +1,1 @@
+//! YubiHSM2: what PKCS#11 has no words for.
