@@ -4,10 +4,12 @@
 //! installed, under a lock, so that two set-ups at once do the work once.
 
 mod cargo_deny;
+mod debian;
 pub(crate) mod node;
 mod node_recipe;
 mod packages;
 mod schemathesis;
+mod yubihsm;
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -60,7 +62,7 @@ struct Component {
     install: fn(&Path) -> Result<(), Error>,
 }
 
-static COMPONENTS: [Component; 4] = [
+static COMPONENTS: [Component; 5] = [
     Component {
         name: "packages",
         needed_for: Purpose::Running,
@@ -84,6 +86,12 @@ static COMPONENTS: [Component; 4] = [
         needed_for: Purpose::Testing,
         find: schemathesis::find,
         install: schemathesis::install,
+    },
+    Component {
+        name: "yubihsm",
+        needed_for: Purpose::Testing,
+        find: yubihsm::find,
+        install: yubihsm::install,
     },
 ];
 

@@ -1,63 +1,39 @@
 //! Unpacks a Bitcoin node from Debian sid into a private folder, with every library it loads.
 //!
 //! Debian 12 has no `bitcoind`, and sid's needs a newer C library than the system's. So the whole closure is
-//! fetched, signatures checked by apt against a state of its own, unpacked without installing, and started
-//! through the closure's own dynamic loader. The system's packages, sources and apt state stay as they are.
+//! fetched, unpacked without installing, and started through the closure's own dynamic loader.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::debian::{self, Apt, entries, remove, write};
 use super::node;
 use crate::error::Error;
 use crate::process;
 
 const PACKAGE: &str = "bitcoin-knots";
 const PROGRAMS: [&str; 4] = ["bitcoind", "bitcoin-cli", "bitcoin-tx", "bitcoin-wallet"];
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
 
 pub(super) fn install(tools: &Path) -> Result<(), Error> {
-    if !Path::new(KEYRING).is_file() || !process::succeeds(Command::new("apt-get").arg("--version")) {
+    if !debian::is_within_reach() {
         return Err(Error::NoNodeRecipe { least: node::LEAST });
     }
     let place = node::folder(tools);
-    // Built beside its place and renamed into it, so that what is found there is always whole. The lock
-    // of set-up is held: what lies here already was left by a set-up that was cut short.
-    let build = tools.join("bitcoin-node.new");
-    remove(&build)?;
-    let built = unpack(&build, &place);
-    if built.is_err() {
-        remove(&build)?;
-    }
-    built?;
-    remove(&place)?;
-    fs::rename(&build, &place).map_err(Error::io("rename", &build))
+    debian::build(&place, |build| unpack(build, &place))
 }
 
 /// Fills `build` so that it works once it has been renamed to `place`.
 fn unpack(build: &Path, place: &Path) -> Result<(), Error> {
-    let apt = Apt::new(build.join("apt"))?;
-    process::capture(&mut apt.get(&["-qq", "update"]))?;
-    let plan = process::capture(&mut apt.get(&["-s", "install", PACKAGE]))?;
+    let apt = Apt::new(build.join("apt"), "sid")?;
+    let plan = apt.plan(PACKAGE)?;
     let packages = closure(&plan);
     if !packages.contains(&PACKAGE) {
         return Err(Error::NodeClosure { what: format!("apt offers no {PACKAGE}") });
     }
-    let archives = apt.folder.join("archives");
-    process::capture(apt.get(&["-qq", "download"]).args(&packages).current_dir(&archives))?;
-
     let root = build.join("root");
-    let mut contents = Vec::new();
-    for archive in
-        entries(&archives)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "deb"))
-    {
-        process::capture(Command::new("dpkg").arg("-x").arg(&archive).arg(&root))?;
-        let show = ["--showformat", "${Package} ${Version} ${Architecture}\\n"];
-        contents.push(process::capture(Command::new("dpkg-deb").arg("--show").args(show).arg(&archive))?);
-    }
-    remove(&apt.folder)?;
+    let contents = apt.unpack(&packages, &root)?;
     for unused in ["usr/share/man", "usr/share/locale", "usr/share/bash-completion"] {
         remove(&root.join(unused))?;
     }
@@ -76,84 +52,7 @@ fn unpack(build: &Path, place: &Path) -> Result<(), Error> {
             &place.join("root/usr/bin").join(program),
         )?;
     }
-    contents.sort();
-    write(&build.join("VERSION"), &format!("bitcoind {version}\n{}", contents.concat()))
-}
-
-/// apt with a state of its own: sid's index and nothing installed, so that it names the whole closure.
-struct Apt {
-    folder: PathBuf,
-    config: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: PathBuf) -> Result<Self, Error> {
-        for part in ["lists/partial", "archives/partial", "sources"] {
-            let part = folder.join(part);
-            fs::create_dir_all(&part).map_err(Error::io("create", &part))?;
-        }
-        let mirror = mirror_of_this_machine();
-        write(
-            &folder.join("sources/sid.sources"),
-            &format!("Types: deb\nURIs: {mirror}\nSuites: sid\nComponents: main\nSigned-By: {KEYRING}\n"),
-        )?;
-        write(&folder.join("status"), "")?;
-        let architecture = process::capture(Command::new("dpkg").arg("--print-architecture"))?;
-        let config = folder.join("apt.conf");
-        write(&config, &apt_config(&folder, architecture.trim()))?;
-        Ok(Self { folder, config })
-    }
-
-    fn get(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("apt-get");
-        command.args(words).env("APT_CONFIG", &self.config).env("LC_ALL", "C");
-        command
-    }
-}
-
-/// The settings that keep apt away from the system's state, pins and hooks. `Sandbox::User` is there because
-/// apt's own account could not write into a folder of root's.
-fn apt_config(folder: &Path, architecture: &str) -> String {
-    let folder = folder.display();
-    format!(
-        r#"Dir::State "{folder}";
-Dir::State::lists "{folder}/lists";
-Dir::State::status "{folder}/status";
-Dir::Cache "{folder}";
-Dir::Cache::archives "{folder}/archives";
-Dir::Etc::sourcelist "/dev/null";
-Dir::Etc::sourceparts "{folder}/sources";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-APT::Architecture "{architecture}";
-APT::Architectures {{ "{architecture}"; }};
-APT::Install-Recommends "false";
-APT::Sandbox::User "root";
-APT::Update::Post-Invoke-Success "";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::Retries "3";
-Acquire::http::Timeout "60";
-"#
-    )
-}
-
-/// The mirror that this machine already uses for Debian, so that a local one is used here too.
-fn mirror_of_this_machine() -> String {
-    let lists = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
-    let mirror = lists.iter().find_map(|list| mirror(&fs::read_to_string(list).ok()?));
-    mirror.unwrap_or_else(|| DEFAULT_MIRROR.to_owned())
-}
-
-/// The first address of Debian's main archive in a list of sources, in either of its two formats.
-fn mirror(sources: &str) -> Option<String> {
-    let lines = sources.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let mut words = lines.flat_map(|line| {
-        let fields = line.strip_prefix("URIs:").or_else(|| line.strip_prefix("deb ")).unwrap_or_default();
-        fields.split_whitespace()
-    });
-    let main = words.find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian"));
-    main.map(|word| word.trim_end_matches('/').to_owned())
+    write(&build.join("VERSION"), &format!("bitcoind {version}\n{contents}"))
 }
 
 /// The packages that apt would install, less those that the node never loads.
@@ -248,24 +147,6 @@ fn write_wrapper(path: &Path, loader: &Loader, program: &Path) -> Result<(), Err
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", path))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(Error::io("write", path))
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let read = fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let paths: Result<Vec<PathBuf>, _> = read.map(|entry| entry.map(|entry| entry.path())).collect();
-    paths.map_err(Error::io("read", folder))
-}
-
-/// Removes a folder that may not be there.
-fn remove(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,19 +159,6 @@ mod tests {
                     Conf libc6 (2.43-1 Debian:unstable [amd64])\n";
         assert_eq!(closure(plan), ["libc6", "bitcoin-knots"]);
         assert!(closure("E: Unable to locate package\n").is_empty());
-    }
-
-    #[test]
-    fn the_mirror_is_found_in_both_formats() {
-        let deb822 =
-            "Types: deb\n# http://snapshot.debian.org/archive/debian/1\nURIs: http://mirror.test/debian/\n";
-        assert_eq!(mirror(deb822).unwrap(), "http://mirror.test/debian");
-        let security = "URIs: http://deb.debian.org/debian-security\nURIs: http://deb.debian.org/debian\n";
-        assert_eq!(mirror(security).unwrap(), "http://deb.debian.org/debian");
-        let one_line =
-            "#deb http://old/debian x main\ndeb [signed-by=/k] https://m.test/debian bookworm main\n";
-        assert_eq!(mirror(one_line).unwrap(), "https://m.test/debian");
-        assert_eq!(mirror("deb https://other.test/apt stable main\n"), None);
     }
 
     #[test]

@@ -10,13 +10,18 @@ use crate::error::Error;
 use crate::process;
 
 /// What the build needs, and why.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 11] = [
     "jq",             // the operator's guide, which a test runs, reads JSON answers with it
     "librocksdb-dev", // the index links the distribution's RocksDB
     "clang",          // its headers, for the next one
     "libclang-dev",   // bindgen reads RocksDB's headers with it
     "python3-venv",   // schemathesis lives in an environment of its own
     "curl",           // the demo speaks to the API with it
+    "softhsm2",       // a PKCS#11 token in software, which the tests keep keys in
+    "opensc",         // its pkcs11-tool, somebody else's client of a token
+    "patchelf",       // Yubico's module is told where its libraries are
+    "libedit2",       // Yubico's shell loads it
+    "libpcsclite1",   // the same
 ];
 
 pub(super) fn find(_tools: &Path) -> Result<Finding, Error> {
