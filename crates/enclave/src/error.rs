@@ -1,4 +1,6 @@
-//! Why evidence is refused.
+//! Why evidence is refused, and what else keeps a signer from its keys.
+
+use std::{io, path::PathBuf};
 
 use anya_primitives::Timestamp;
 
@@ -89,3 +91,48 @@ impl Refusal {
         Self::Malformed { what, reason: reason.into() }
     }
 }
+
+/// A failure of the channel to a signer. Nothing in it is secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The signer did not prove what the policy asks for.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A file with a secret could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file with a secret is not fit to hold one.
+    #[error("{}: {reason}", path.display())]
+    Unfit {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        reason: &'static str,
+    },
+    /// The other end cannot be reached, or went away.
+    #[error("the signer cannot be reached: {0}")]
+    Unreachable(String),
+    /// The other end has another key than it should, or does not speak this protocol.
+    #[error("the channel to the signer cannot be opened: {0}")]
+    Handshake(String),
+    /// The other end said something that the protocol has no room for.
+    #[error("the signer broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The signer itself refused.
+    #[error("the signer refused: {0}")]
+    Signer(anya_provider::Error),
+    /// A cryptographic primitive failed where it cannot.
+    #[error("internal failure: {0}")]
+    Internal(&'static str),
+}
+
+/// The result of this crate's calls, where it is not a provider's.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -80,6 +80,11 @@ impl Verifier {
         &self.policy
     }
 
+    /// Where keys live whose signer satisfies the policy. One that allows simulations guarantees no more than a process.
+    pub fn residence(&self) -> Residence {
+        if self.policy.allow_simulated { Residence::SignerProcess } else { Residence::Enclave }
+    }
+
     /// Verifies `evidence` at the time `now`. It has to be bound to `binding`.
     pub fn verify(
         &self,
