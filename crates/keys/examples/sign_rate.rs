@@ -7,9 +7,9 @@
 use std::{error::Error, sync::Arc, time::Instant};
 
 use anya_keys::{
-    KdfCost, KeyInfo, KeySpec, Keyring, MIGRATIONS, Message, NewKey, SignAlgorithm, SignRequest,
-    SoftwareProvider, software::SOFTWARE,
+    Authority, KeyInfo, KeySpec, Keyring, MIGRATIONS, Message, NewKey, SignAlgorithm, SignRequest,
 };
+use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
 use anya_primitives::{SystemClock, TenantId};
 use anya_store::{Ledger, LedgerOptions, TenantTx};
 use bitcoin::secp256k1::{self, Secp256k1, SecretKey};
@@ -54,11 +54,11 @@ fn bare() -> Outcome<()> {
 }
 
 async fn through_keyring(name: &str, ring: &Arc<Keyring>, tenant: TenantId, key: &KeyInfo) -> Outcome<()> {
-    ring.sign(tenant, key.id, &request(key, 0)?).await?;
+    ring.sign(tenant, key.id, Authority::Server, &request(key, 0)?).await?;
     let (start, mut micros) = (Instant::now(), Vec::new());
     for round in 0..ROUNDS {
         let before = Instant::now();
-        ring.sign(tenant, key.id, &request(key, round)?).await?;
+        ring.sign(tenant, key.id, Authority::Server, &request(key, round)?).await?;
         micros.push(before.elapsed().as_secs_f64() * 1e6);
     }
     line(&format!("{name}, one caller"), micros, f64::from(ROUNDS) / start.elapsed().as_secs_f64());
@@ -71,7 +71,7 @@ async fn through_keyring(name: &str, ring: &Arc<Keyring>, tenant: TenantId, key:
             let mut micros = Vec::new();
             for round in 0..ROUNDS / CALLERS * 4 {
                 let before = Instant::now();
-                ring.sign(tenant, key.id, &request(&key, caller << 16 | round)?).await?;
+                ring.sign(tenant, key.id, Authority::Server, &request(&key, caller << 16 | round)?).await?;
                 micros.push(before.elapsed().as_secs_f64() * 1e6);
             }
             Outcome::Ok(micros)
@@ -97,10 +97,10 @@ async fn main() -> Outcome<()> {
     println!("new keystore, 64 MiB Argon2id: {} ms", before.elapsed().as_millis());
     let ledger = Ledger::open(&folder.join("ledger.db"), MIGRATIONS, LedgerOptions::default())?;
     let ring = Arc::new(Keyring::new(ledger, vec![Arc::new(software)], Arc::new(SystemClock)));
-    let tenant = TenantId::new();
+    let tenant = TenantId::SERVER;
     bare()?;
     for spec in [KeySpec::Secp256k1, KeySpec::Bip32Seed] {
-        let new = NewKey { name: spec.name().to_owned(), spec, provider: SOFTWARE.to_owned() };
+        let new = NewKey::new(spec.name(), spec, SOFTWARE);
         let nothing = |_: &TenantTx<'_>, _: &KeyInfo| Ok::<_, anya_keys::Error>(());
         let key = ring.generate(tenant, new, nothing).await?;
         through_keyring(&format!("keyring, {spec}"), &ring, tenant, &key).await?;

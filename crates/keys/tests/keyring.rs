@@ -6,10 +6,12 @@ mod common;
 use std::collections::HashSet;
 
 use anya_keys::{
-    Error, ImportMaterial, KeyInfo, KeySpec, KeyState, Message, PublicMaterial, SignAlgorithm, SignRequest,
+    Error, ImportMaterial, KeyInfo, KeySpec, KeyState, Keyring, Message, PublicMaterial, SignAlgorithm, SignRequest,
     Signature,
 };
+use anya_keystore::SOFTWARE;
 use anya_primitives::{Classified as _, ErrorKind, KeyId, TenantId};
+use anya_provider::Error as Fault;
 use anya_store::{TenantTx, params};
 use common::{House, new_key, nothing};
 use secrecy::SecretSlice;
@@ -34,8 +36,13 @@ fn request(spec: KeySpec) -> SignRequest<'static> {
 }
 
 impl House {
+    /// A keyring that has read nothing yet: these tests alter the ledger behind the keyring's back.
+    fn fresh(&self) -> Keyring {
+        common::keyring(&self.ledger, self.software.clone())
+    }
+
     async fn sign(&self, key: &KeyInfo) -> Result<Signature, Error> {
-        self.keyring.sign(self.tenant, key.id, &request(key.spec)).await
+        common::sign(&self.fresh(), self.tenant, key.id, &request(key.spec)).await
     }
 
     async fn become_(&self, key: &KeyInfo, state: KeyState) -> Result<KeyInfo, Error> {
@@ -52,7 +59,7 @@ impl House {
         self.ledger
             .read::<_, anya_store::Error, _>(tenant, move |tx| {
                 tx.query_opt(
-                    "SELECT handle FROM keys WHERE tenant = :tenant AND id = :id",
+                    "SELECT handle FROM key_replicas WHERE tenant = :tenant AND key = :id",
                     &params! { "id" => id },
                     |row| row.get("handle"),
                 )
@@ -66,7 +73,7 @@ impl House {
         self.ledger
             .write::<_, anya_store::Error, _>(tenant, move |tx| {
                 tx.execute(
-                    "UPDATE keys SET handle = :handle WHERE tenant = :tenant AND id = :id",
+                    "UPDATE key_replicas SET handle = :handle WHERE tenant = :tenant AND key = :id",
                     &params! { "id" => id, "handle" => handle },
                 )
             })
@@ -100,9 +107,9 @@ async fn every_sort_works_and_survives_a_restart() {
     let opened = house.keyring.decrypt(house.tenant, aes.id, b"row 7", &sealed).await.unwrap();
     assert_eq!(opened.as_slice(), b"a secret");
     let wrong_place = house.keyring.decrypt(house.tenant, aes.id, b"row 8", &sealed).await;
-    assert!(matches!(wrong_place, Err(Error::Decrypt)));
+    assert!(matches!(wrong_place, Err(Error::Provider(Fault::Decrypt))));
     let digest = SignRequest { algorithm: SignAlgorithm::EcdsaP256, path: None, message: DIGEST };
-    house.keyring.sign(house.tenant, keys[3].id, &digest).await.unwrap();
+    common::sign(&house.keyring, house.tenant, keys[3].id, &digest).await.unwrap();
 }
 
 #[tokio::test]
@@ -176,7 +183,7 @@ async fn requests_that_do_not_fit_the_key_are_refused() {
         (&edwards, schnorr, None, DIGEST),
     ] {
         let request = SignRequest { algorithm, path, message };
-        let error = house.keyring.sign(house.tenant, key.id, &request).await.unwrap_err();
+        let error = common::sign(&house.keyring, house.tenant, key.id, &request).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
     for length in [0, 31, 33, 64] {
@@ -209,7 +216,7 @@ async fn bad_secrets_are_refused() {
     }
     let phrase = ImportMaterial::Mnemonic { phrase: "abandon".into(), passphrase: None };
     let wrong_sort = house.keyring.import(house.tenant, new_key("bad", KeySpec::P256), phrase, nothing).await;
-    assert!(matches!(wrong_sort, Err(Error::WrongSpec { .. })));
+    assert!(matches!(wrong_sort, Err(Error::Provider(Fault::WrongSpec { .. }))));
 }
 
 #[tokio::test]
@@ -265,7 +272,7 @@ async fn another_tenant_has_no_part_in_a_key() {
     let stranger = TenantId::new();
     let ring = &house.keyring;
     assert!(matches!(ring.get(stranger, key.id).await, Err(Error::NotFound(_))));
-    assert!(matches!(ring.sign(stranger, key.id, &request(key.spec)).await, Err(Error::NotFound(_))));
+    assert!(matches!(common::sign(ring, stranger, key.id, &request(key.spec)).await, Err(Error::NotFound(_))));
     let path = "m/84'/0'/0'".parse().unwrap();
     assert!(matches!(ring.account_xpub(stranger, key.id, &path).await, Err(Error::NotFound(_))));
     let state = ring.set_state(stranger, key.id, KeyState::Suspended, nothing).await;
@@ -283,10 +290,10 @@ async fn handles_do_not_open_in_another_place() {
     let handle = house.handle(house.tenant, one.id).await.unwrap();
 
     house.set_handle(house.tenant, two.id, handle.clone()).await;
-    assert!(matches!(house.sign(&two).await, Err(Error::HandleDamaged)));
+    assert!(matches!(house.sign(&two).await, Err(Error::Provider(Fault::HandleDamaged))));
     house.set_handle(elsewhere, three.id, handle.clone()).await;
-    let stolen = house.keyring.sign(elsewhere, three.id, &request(three.spec)).await;
-    assert!(matches!(stolen, Err(Error::HandleDamaged)));
+    let stolen = common::sign(&house.fresh(), elsewhere, three.id, &request(three.spec)).await;
+    assert!(matches!(stolen, Err(Error::Provider(Fault::HandleDamaged))));
 
     // The whole row in another tenant, under the same key id.
     let row = one.clone();
@@ -295,21 +302,25 @@ async fn handles_do_not_open_in_another_place() {
         .ledger
         .write::<_, anya_store::Error, _>(elsewhere, move |tx| {
             tx.execute(
-                "INSERT INTO keys (tenant, id, name, spec, provider, handle, public, state, version, created_at,
-                 updated_at) VALUES (:tenant, :id, 'stolen', :spec, :provider, :handle, :public, 'active', 1, 0, 0)",
+                "INSERT INTO keys (tenant, id, name, spec, public, state, version, transferable, usage, created_at,
+                 updated_at) VALUES (:tenant, :id, 'stolen', :spec, :public, 'active', 1, 0, '{\"direct\":true}', 0, 0)",
                 &params! {
-                    "id" => row.id, "spec" => row.spec.name(), "provider" => row.provider.as_str(),
-                    "handle" => blob, "public" => anya_store::json(&row.public)?,
+                    "id" => row.id, "spec" => row.spec.name(), "public" => anya_store::json(&row.public)?,
                 },
+            )?;
+            tx.execute(
+                "INSERT INTO key_replicas (tenant, key, provider, place, residence, handle, proved_at)
+                 VALUES (:tenant, :id, :provider, 0, 'server-memory', :handle, 0)",
+                &params! { "id" => row.id, "provider" => row.provider(), "handle" => blob },
             )
         })
         .await
         .unwrap();
-    let stolen = house.keyring.sign(elsewhere, one.id, &request(one.spec)).await;
-    assert!(matches!(stolen, Err(Error::HandleDamaged)), "{stolen:?}");
+    let stolen = common::sign(&house.fresh(), elsewhere, one.id, &request(one.spec)).await;
+    assert!(matches!(stolen, Err(Error::Provider(Fault::HandleDamaged))), "{stolen:?}");
 
     house.execute("UPDATE keys SET version = 2 WHERE tenant = :tenant AND id = :id", one.id).await;
-    assert!(matches!(house.sign(&one).await, Err(Error::HandleDamaged)));
+    assert!(matches!(house.sign(&one).await, Err(Error::Provider(Fault::HandleDamaged))));
     house.execute("UPDATE keys SET version = 1 WHERE tenant = :tenant AND id = :id", one.id).await;
     house.sign(&one).await.unwrap();
 
@@ -321,8 +332,8 @@ async fn handles_do_not_open_in_another_place() {
             seed.id,
         )
         .await;
-    let confused = house.keyring.encrypt(house.tenant, seed.id, b"", b"text").await;
-    assert!(matches!(confused, Err(Error::HandleDamaged)), "{confused:?}");
+    let confused = house.fresh().encrypt(house.tenant, seed.id, b"", b"text").await;
+    assert!(matches!(confused, Err(Error::Provider(Fault::HandleDamaged))), "{confused:?}");
 }
 
 #[tokio::test]
@@ -334,20 +345,20 @@ async fn a_damaged_handle_is_refused_wherever_the_damage_is() {
         let mut bad = good.clone();
         bad[at] ^= 0x80;
         house.set_handle(house.tenant, key.id, bad).await;
-        assert!(matches!(house.sign(&key).await, Err(Error::HandleDamaged)), "byte {at}");
+        assert!(matches!(house.sign(&key).await, Err(Error::Provider(Fault::HandleDamaged))), "byte {at}");
     }
     for length in [0, 1, 60, 61, good.len() - 1] {
         house.set_handle(house.tenant, key.id, good[..length].to_vec()).await;
-        assert!(matches!(house.sign(&key).await, Err(Error::HandleDamaged)), "{length} bytes");
+        assert!(matches!(house.sign(&key).await, Err(Error::Provider(Fault::HandleDamaged))), "{length} bytes");
     }
 }
 
 #[tokio::test]
 async fn the_callers_record_and_the_key_stand_or_fall_together() {
     let house = House::new().await;
-    let refuse = |_: &TenantTx<'_>, _: &KeyInfo| Err(Error::Internal("the audit entry cannot be written"));
+    let refuse = |_: &TenantTx<'_>, _: &KeyInfo| Err(Error::from(Fault::Internal("the audit entry cannot be written")));
     let outcome = house.keyring.generate(house.tenant, new_key("key", KeySpec::Ed25519), refuse).await;
-    assert!(matches!(outcome, Err(Error::Internal(_))));
+    assert!(matches!(outcome, Err(Error::Provider(Fault::Internal(_)))));
     assert!(house.keyring.find(house.tenant, "key").await.unwrap().is_none());
 
     let key = house.generate("key", KeySpec::Ed25519).await;
@@ -382,16 +393,19 @@ async fn a_locked_keystore_answers_nothing_but_what_is_public() {
     house.keyring.account_xpub(house.tenant, key.id, &known).await.unwrap();
     house.software.lock().await.unwrap();
     assert!(house.software.is_locked());
-    assert!(matches!(house.sign(&key).await, Err(Error::Locked)));
+    assert!(matches!(house.sign(&key).await, Err(Error::Provider(Fault::Locked))));
     let new = house.keyring.generate(house.tenant, new_key("new", KeySpec::Ed25519), nothing).await;
-    assert!(matches!(new, Err(Error::Locked)));
+    assert!(matches!(new, Err(Error::Provider(Fault::Locked))));
     let fresh = "m/84'/0'/9'".parse().unwrap();
-    assert!(matches!(house.keyring.account_xpub(house.tenant, key.id, &fresh).await, Err(Error::Locked)));
+    assert!(matches!(house.keyring.account_xpub(house.tenant, key.id, &fresh).await, Err(Error::Provider(Fault::Locked))));
     assert!(!house.keyring.health().await[0].1.ready);
     house.keyring.account_xpub(house.tenant, key.id, &known).await.unwrap();
 
     house.software.reopen(common::passphrase()).await.unwrap();
     house.sign(&key).await.unwrap();
+    // This keyring has seen the provider fail: it comes back by passing its examination, not by itself.
+    assert!(!house.keyring.health().await[0].1.ready);
+    house.keyring.set_in_use(SOFTWARE, true).await.unwrap();
     assert!(house.keyring.health().await[0].1.ready);
 }
 

@@ -9,11 +9,14 @@ use std::{
 };
 
 use anya_keys::{
-    Capabilities, Deadlines, DerivedPublic, Error, Generated, Health, KeyContext, KeyInfo, KeySpec, Keyring,
-    Message, Provider, PublicMaterial, SignAlgorithm, SignRequest, Signature, SignatureBytes,
-    SoftwareProvider,
+    Deadlines, Error, KeyInfo, KeySpec, KeyTemplate, Keyring, Message, Provider, PublicMaterial, SignAlgorithm,
+    SignRequest, Signature,
 };
+use anya_keystore::SoftwareProvider;
 use anya_primitives::{Classified as _, ErrorKind, SystemClock};
+use anya_provider::{
+    Capabilities, DerivedPublic, Erasure, Error as Fault, Generated, Health, KeyContext, SignatureBytes,
+};
 use async_trait::async_trait;
 use bitcoin::{
     bip32::{DerivationPath, Xpub},
@@ -82,8 +85,8 @@ impl Provider for Liar {
         self.honest.health(deadline).await
     }
 
-    async fn generate(&self, ctx: &KeyContext) -> Result<Generated, Error> {
-        let mut key = self.honest.generate(ctx).await?;
+    async fn generate(&self, ctx: &KeyContext, template: KeyTemplate) -> Result<Generated, Fault> {
+        let mut key = self.honest.generate(ctx, template).await?;
         if self.lie() == Lie::WrongPublic {
             key.public = match key.public {
                 PublicMaterial::Secp256k1 { .. } => PublicMaterial::Secp256k1 { public_key: other_point() },
@@ -103,7 +106,7 @@ impl Provider for Liar {
         ctx: &KeyContext,
         handle: &[u8],
         path: &DerivationPath,
-    ) -> Result<DerivedPublic, Error> {
+    ) -> Result<DerivedPublic, Fault> {
         let mut derived = self.honest.derive_public(ctx, handle, path).await?;
         if self.lie() == Lie::WrongAccount {
             derived.xpub = Xpub { public_key: other_point(), ..derived.xpub };
@@ -116,7 +119,7 @@ impl Provider for Liar {
         ctx: &KeyContext,
         handle: &[u8],
         request: &SignRequest<'_>,
-    ) -> Result<SignatureBytes, Error> {
+    ) -> Result<SignatureBytes, Fault> {
         let lie = self.lie();
         if lie == Lie::Silence {
             std::future::pending::<()>().await;
@@ -149,13 +152,17 @@ impl Provider for Liar {
         }))
     }
 
+    async fn destroy(&self, ctx: &KeyContext, handle: &[u8]) -> Result<Erasure, Fault> {
+        self.honest.destroy(ctx, handle).await
+    }
+
     async fn encrypt(
         &self,
         ctx: &KeyContext,
         handle: &[u8],
         aad: &[u8],
         text: &[u8],
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, Fault> {
         match self.lie() {
             Lie::WrongCipher => self.honest.encrypt(ctx, handle, aad, b"lost").await,
             _ => self.honest.encrypt(ctx, handle, aad, text).await,
@@ -168,7 +175,7 @@ impl Provider for Liar {
         handle: &[u8],
         aad: &[u8],
         text: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.honest.decrypt(ctx, handle, aad, text).await
     }
 }
@@ -176,18 +183,20 @@ impl Provider for Liar {
 struct Court {
     house: House,
     liar: Arc<Liar>,
-    keyring: Keyring,
 }
 
 impl Court {
     async fn new() -> Self {
         let house = House::new().await;
         let liar = Arc::new(Liar { honest: house.software.clone(), lie: Mutex::new(Lie::None) });
-        let keyring =
-            Keyring::new(house.ledger.clone(), vec![liar.clone()], Arc::new(SystemClock)).with_deadlines(
-                Deadlines { sign: Duration::from_millis(300), generate: Duration::from_secs(20) },
-            );
-        Self { house, liar, keyring }
+        Self { house, liar }
+    }
+
+    /// A keyring that does not know yet that this provider lies: it would ask it no more.
+    fn keyring(&self) -> Keyring {
+        let (sign, attempt) = (Duration::from_millis(300), Duration::from_millis(300));
+        Keyring::new(self.house.ledger.clone(), vec![self.liar.clone()], Arc::new(SystemClock))
+            .with_deadlines(Deadlines { sign, attempt, generate: Duration::from_secs(20) })
     }
 
     fn tell(&self, lie: Lie) {
@@ -195,7 +204,7 @@ impl Court {
     }
 
     async fn generate(&self, spec: KeySpec) -> Result<KeyInfo, Error> {
-        self.keyring.generate(self.house.tenant, new_key(spec.name(), spec), nothing).await
+        self.keyring().generate(self.house.tenant, new_key(spec.name(), spec), nothing).await
     }
 
     async fn sign(&self, key: &KeyInfo, algorithm: SignAlgorithm) -> Result<Signature, Error> {
@@ -204,7 +213,7 @@ impl Court {
             SignAlgorithm::Ed25519 | SignAlgorithm::RsaPssSha256 => Message::Bytes(b"a payment"),
             _ => Message::Digest([7; 32]),
         };
-        self.keyring.sign(self.house.tenant, key.id, &SignRequest { algorithm, path, message }).await
+        common::sign(&self.keyring(), self.house.tenant, key.id, &SignRequest { algorithm, path, message }).await
     }
 }
 
@@ -230,7 +239,7 @@ async fn no_wrong_signature_comes_out() {
                 }
                 court.tell(lie);
                 let error = court.sign(&key, algorithm).await.expect_err(&format!("{algorithm:?} {lie:?}"));
-                assert!(matches!(error, Error::WrongAnswer { .. }), "{algorithm:?} {lie:?}: {error}");
+                assert!(matches!(error, Error::Provider(Fault::WrongAnswer { .. })), "{algorithm:?} {lie:?}: {error}");
                 assert_eq!(error.kind(), ErrorKind::Internal);
             }
         }
@@ -258,8 +267,8 @@ async fn a_key_whose_public_part_is_wrong_is_not_handed_out() {
     court.tell(Lie::WrongPublic);
     for spec in [KeySpec::Secp256k1, KeySpec::Bip32Seed, KeySpec::Ed25519, KeySpec::P256] {
         let error = court.generate(spec).await.unwrap_err();
-        assert!(matches!(error, Error::WrongAnswer { .. }), "{spec}: {error}");
-        assert!(court.keyring.find(court.house.tenant, spec.name()).await.unwrap().is_none());
+        assert!(matches!(error, Error::Provider(Fault::WrongAnswer { .. })), "{spec}: {error}");
+        assert!(court.keyring().find(court.house.tenant, spec.name()).await.unwrap().is_none());
     }
 }
 
@@ -269,10 +278,10 @@ async fn an_account_that_cannot_sign_is_not_handed_out() {
     let key = court.generate(KeySpec::Bip32Seed).await.unwrap();
     let path = "m/84'/1'/0'".parse().unwrap();
     court.tell(Lie::WrongAccount);
-    let error = court.keyring.account_xpub(court.house.tenant, key.id, &path).await.unwrap_err();
-    assert!(matches!(error, Error::WrongAnswer { .. }));
+    let error = court.keyring().account_xpub(court.house.tenant, key.id, &path).await.unwrap_err();
+    assert!(matches!(error, Error::Provider(Fault::WrongAnswer { .. })));
     court.tell(Lie::None);
-    let good = court.keyring.account_xpub(court.house.tenant, key.id, &path).await.unwrap();
+    let good = court.keyring().account_xpub(court.house.tenant, key.id, &path).await.unwrap();
     // From now on the ledger answers, whatever the provider says.
     court.tell(Lie::WrongAccount);
     let fresh = common::keyring(&court.house.ledger, court.liar.clone());
@@ -284,8 +293,8 @@ async fn a_ciphertext_that_loses_the_text_is_not_handed_out() {
     let court = Court::new().await;
     let key = court.generate(KeySpec::Aes256).await.unwrap();
     court.tell(Lie::WrongCipher);
-    let error = court.keyring.encrypt(court.house.tenant, key.id, b"", b"text").await.unwrap_err();
-    assert!(matches!(error, Error::WrongAnswer { .. }));
+    let error = court.keyring().encrypt(court.house.tenant, key.id, b"", b"text").await.unwrap_err();
+    assert!(matches!(error, Error::Provider(Fault::WrongAnswer { .. })));
     assert!(court.generate(KeySpec::Aes256).await.is_err());
 }
 

@@ -20,10 +20,8 @@ use std::{
     sync::Arc,
 };
 
-use anya_keys::{
-    ImportMaterial, KdfCost, KeyInfo, KeySpec, Keyring, Message, SignAlgorithm, SignRequest,
-    SoftwareProvider, TapTweak,
-};
+use anya_keys::{ImportMaterial, KeyInfo, KeySpec, Keyring, Message, SignAlgorithm, SignRequest, TapTweak};
+use anya_keystore::{KdfCost, SoftwareProvider};
 use anya_primitives::TenantId;
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::{
@@ -466,7 +464,7 @@ async fn use_and_lock(plan: &Plan, search: &Search<'_>) -> (Found, Found) {
             ] {
                 let message = Message::Digest([round; 32]);
                 let request = SignRequest { algorithm, path: Some(path.parse().unwrap()), message };
-                ring.sign(tenant, root.id, &request).await.unwrap();
+                common::sign(&ring, tenant, root.id, &request).await.unwrap();
             }
         }
     }
@@ -497,7 +495,7 @@ async fn use_and_lock(plan: &Plan, search: &Search<'_>) -> (Found, Found) {
                     path: Some(PATHS[0].parse().unwrap()),
                     message: Message::Digest([1; 32]),
                 };
-                ring.sign(tenant, root.id, &request).await.unwrap();
+                common::sign(&ring, tenant, root.id, &request).await.unwrap();
             }
             "leaf" => {
                 for key in &keys {
@@ -530,5 +528,5 @@ async fn use_once(ring: &Keyring, tenant: TenantId, key: &KeyInfo, round: u8) {
             return;
         }
     };
-    ring.sign(tenant, key.id, &SignRequest { algorithm, path: None, message }).await.unwrap();
+    common::sign(&ring, tenant, key.id, &SignRequest { algorithm, path: None, message }).await.unwrap();
 }

@@ -206,7 +206,7 @@ async fn ed25519() {
         let message = hexed(message);
         let request =
             SignRequest { algorithm: SignAlgorithm::Ed25519, path: None, message: Message::Bytes(&message) };
-        let made = house.keyring.sign(house.tenant, key.id, &request).await.unwrap();
+        let made = common::sign(&house.keyring, house.tenant, key.id, &request).await.unwrap();
         assert_eq!(hex::encode(made.to_vec()), signature);
     }
 }
@@ -239,7 +239,7 @@ async fn bip341_key_path() {
             path: None,
             message: Message::Digest(digest),
         };
-        let made = house.keyring.sign(house.tenant, key.id, &request).await.unwrap().to_vec();
+        let made = common::sign(&house.keyring, house.tenant, key.id, &request).await.unwrap().to_vec();
         let output = schnorr::SigningKey::from_bytes(&hexed(tweaked)).unwrap();
         let made = schnorr::Signature::try_from(made.as_slice()).unwrap();
         output.verifying_key().verify_raw(&digest, &made).unwrap();
@@ -265,7 +265,7 @@ fn secp256k1_agrees_with_another_implementation() {
             let key = runtime.block_on(house.import(&name, KeySpec::Secp256k1, &secret)).unwrap();
             let sign = |algorithm| {
                 let request = SignRequest { algorithm, path: None, message: Message::Digest(digest) };
-                runtime.block_on(house.keyring.sign(house.tenant, key.id, &request)).unwrap()
+                runtime.block_on(common::sign(&house.keyring, house.tenant, key.id, &request)).unwrap()
             };
             let other = SigningKey::from_slice(&secret).unwrap();
             let PublicMaterial::Secp256k1 { public_key } = key.public else { panic!("not a point") };
@@ -301,7 +301,7 @@ async fn hd_signatures_verify_under_the_account() {
             path: Some(format!("m/84'/1'/0'/1/{index}").parse().unwrap()),
             message: Message::Digest(digest),
         };
-        let signature = house.keyring.sign(house.tenant, key.id, &request).await.unwrap();
+        let signature = common::sign(&house.keyring, house.tenant, key.id, &request).await.unwrap();
         let Signature::EcdsaSecp256k1(signature) = signature else { panic!("not ECDSA") };
         let steps: bitcoin::bip32::DerivationPath = format!("1/{index}").parse().unwrap();
         let child = account.derive_pub(&secp, &steps).unwrap();

@@ -14,11 +14,11 @@ use anya_primitives::TenantId;
 
 use crate::{
     backup,
-    error::Error,
+    error::{Error, StorageFault},
     job::{Job, submit},
     migrate::{Migration, migrate},
     readers::Reader,
-    sqlite::{Role, Settings, connect, create_private},
+    sqlite::{Role, Settings, connect, create_private, folder_of, translate},
     tx::{Core, SystemTx, TenantTx},
     writer::Writer,
 };
@@ -192,6 +192,17 @@ impl Ledger {
         copy.await.unwrap_or(Err(Error::Panicked))
     }
 
+    /// Folds the write-ahead log into the file and empties it, so that what was overwritten stands in neither. Waits for
+    /// readers as long as for another process.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when readers or another fold are in the way for longer; it can be repeated.
+    pub async fn fold(&self) -> Result<(), Error> {
+        let (path, settings) = (self.inner.path.clone(), self.inner.options.settings());
+        let folded = tokio::task::spawn_blocking(move || fold(&path, settings));
+        folded.await.unwrap_or(Err(Error::Panicked))
+    }
+
     /// Finishes what is queued, folds the log into the file and closes it. It blocks until that is done; later calls
     /// on any clone answer [`Error::Closed`].
     pub fn close(&self) {
@@ -215,6 +226,21 @@ impl Ledger {
     {
         submit("read", sender(&self.inner.reads), self.inner.options.deadline, closure).await
     }
+}
+
+fn fold(path: &Path, settings: Settings) -> Result<(), Error> {
+    const FOLD: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let connection = connect(path, Role::Writer, settings)?;
+    let busy: i64 =
+        connection.query_row(FOLD, [], |row| row.get(0)).map_err(|error| translate(error, path, FOLD))?;
+    if busy != 0 {
+        return Err(Error::Storage {
+            folder: folder_of(path).to_path_buf(),
+            fault: StorageFault::Busy,
+            detail: "readers held the write-ahead log".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn sender(queue: &Queue) -> Option<SyncSender<Box<dyn Job>>> {

@@ -90,6 +90,8 @@ fn configure(connection: &mut Connection, role: Role, settings: Settings) -> rus
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "wal_autocheckpoint", settings.checkpoint_pages)?;
             connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+            // What is deleted is overwritten: a destroyed key's sealed handle must not survive in a free page.
+            connection.pragma_update(None, "secure_delete", true)?;
             if let Some(pages) = settings.max_pages {
                 connection.pragma_update(None, "max_page_count", pages)?;
             }

@@ -10,16 +10,16 @@ use std::{
 };
 
 use anya_primitives::{KeyId, TenantId};
+use anya_provider::{Error as Fault, PublicMaterial};
 use bitcoin::{
     NetworkKind,
     bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub},
 };
 
-use super::{KeyState, Keyring, row, within, wrong};
+use super::{Keyring, wrong};
 use crate::{
     error::{Error, Result},
-    material::PublicMaterial,
-    spec::KeySpec,
+    row::{self, KeyRow},
 };
 
 /// The deepest path that is derived. The deepest in use (BIP48) has six steps.
@@ -83,7 +83,8 @@ impl Keyring {
     ) -> Result<AccountKey> {
         let row = self.row(tenant, key).await?;
         let PublicMaterial::Bip32 { fingerprint, .. } = row.info.public else {
-            return Err(Error::WrongSpec { spec: row.info.spec, act: "have accounts: only bip32 keys do" });
+            let act = "have accounts: only bip32 keys do";
+            return Err(Fault::WrongSpec { spec: row.info.spec, act }.into());
         };
         let mut xpub = self.public_at(tenant, &row, path).await?;
         xpub.network = network(path);
@@ -94,7 +95,7 @@ impl Keyring {
     pub(super) async fn public_at(
         &self,
         tenant: TenantId,
-        row: &row::KeyRow,
+        row: &KeyRow,
         path: &DerivationPath,
     ) -> Result<Xpub> {
         if path.len() > MAX_DEPTH {
@@ -107,12 +108,15 @@ impl Keyring {
             .map_err(|_| Error::invalid("path", "it leads to no key: use the next index"))
     }
 
-    async fn account(&self, tenant: TenantId, row: &row::KeyRow, path: DerivationPath) -> Result<Xpub> {
+    async fn account(&self, tenant: TenantId, row: &KeyRow, path: DerivationPath) -> Result<Xpub> {
         let info = &row.info;
         if path.is_empty() {
             return match info.public {
                 PublicMaterial::Bip32 { xpub, .. } => Ok(xpub),
-                _ => Err(Error::WrongSpec { spec: info.spec, act: "derive keys: only bip32 keys do" }),
+                _ => {
+                    let act = "derive keys: only bip32 keys do";
+                    Err(Fault::WrongSpec { spec: info.spec, act }.into())
+                }
             };
         }
         if let Some(xpub) = self.accounts.get(tenant, info.id, &path) {
@@ -131,38 +135,46 @@ impl Keyring {
                 self.ledger
                     .write(tenant, move |tx| {
                         row::add_account(tx, key, &text, &xpub, now)?;
-                        row::account(tx, key, &text)?.ok_or(Error::Internal("an account was not recorded"))
+                        row::account(tx, key, &text)?.ok_or(Error::internal("an account was not recorded"))
                     })
                     .await?
             }
         };
-        let xpub = recorded.parse().map_err(|_| Error::Internal("a recorded account is damaged"))?;
+        let xpub = recorded.parse().map_err(|_| Error::internal("a recorded account is damaged"))?;
         self.accounts.put(tenant, info.id, path, xpub);
         Ok(xpub)
     }
 
-    /// Has the provider derive, and prove that it signs for what it derived.
-    async fn ask_account(&self, tenant: TenantId, row: &row::KeyRow, path: &DerivationPath) -> Result<Xpub> {
+    /// Has a provider derive, and prove that it signs for what it derived. Another provider that holds the key must
+    /// then sign for it, too, whenever it is asked to.
+    async fn ask_account(&self, tenant: TenantId, row: &KeyRow, path: &DerivationPath) -> Result<Xpub> {
         let info = &row.info;
-        let (KeyState::Active, Some(handle)) = (info.state, &row.handle) else {
+        if !info.state.protects() {
             return Err(Error::State { key: info.id, state: info.state, act: "derive a new account" });
-        };
-        let provider = self.provider(&info.provider)?;
-        let wait = self.deadlines.sign;
-        let ctx = self.context(tenant, info.id, info.version, KeySpec::Bip32Seed, wait);
-        let derived = within(provider.id(), wait, provider.derive_public(&ctx, handle, path)).await?;
-        let PublicMaterial::Bip32 { fingerprint, .. } = info.public else {
-            return Err(Error::Internal("a bip32 key's record has a public part of another sort"));
-        };
-        let last = path.as_ref().last().copied();
-        if derived.root != fingerprint
-            || usize::from(derived.xpub.depth) != path.len()
-            || Some(derived.xpub.child_number) != last
-        {
-            return Err(wrong(provider, "an extended public key of another place in the tree"));
         }
-        self.prove_point(provider, &ctx, handle, Some(path.clone()), derived.xpub.public_key).await?;
-        Ok(derived.xpub)
+        let PublicMaterial::Bip32 { fingerprint, .. } = info.public else {
+            return Err(Error::internal("a bip32 key's record has a public part of another sort"));
+        };
+        let ctx = self.context(tenant, info, self.deadlines.sign);
+        let (xpub, provider) = self
+            .on_any(row, &ctx, |provider, ctx, handle| {
+                Box::pin(async move {
+                    let derived = provider.derive_public(&ctx, &handle, path).await?;
+                    let last = path.as_ref().last().copied();
+                    if derived.root != fingerprint
+                        || usize::from(derived.xpub.depth) != path.len()
+                        || Some(derived.xpub.child_number) != last
+                    {
+                        return Err(wrong(provider.id(), "an extended public key of another place in the tree"));
+                    }
+                    Ok((derived.xpub, provider.id().to_owned()))
+                })
+            })
+            .await?;
+        let member = self.member(&provider)?;
+        let handle = row.handle(&provider).ok_or(Error::internal("a provider without its handle"))?;
+        self.prove_point(&member, &ctx, handle, Some(path.clone()), xpub.public_key).await?;
+        Ok(xpub)
     }
 }
 

@@ -1,43 +1,143 @@
-//! Use of a key: ask the provider, believe nothing, release what was checked.
+//! Use of a key: by what right, how often, and what is released.
+
+use std::sync::Arc;
 
 use anya_primitives::{KeyId, TenantId};
+use anya_provider::{
+    Algorithm, Error as Fault, Expected, KeyContext, KeySpec, MAX_MESSAGE, Message, PublicMaterial, SignAlgorithm,
+    SignRequest, Signature,
+};
+use anya_store::TenantTx;
 use aws_lc_rs::rand;
 use bitcoin::{bip32::DerivationPath, secp256k1::PublicKey};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{KeyInfo, KeyState, Keyring, row::KeyRow, within, wrong};
+use super::{Keyring, grants, within, wrong};
 use crate::{
     error::{Error, Result},
-    material::{MAX_MESSAGE, Message, PublicMaterial, SignRequest, Signature},
-    provider::{KeyContext, Provider},
-    spec::{Algorithm, KeySpec, SignAlgorithm},
-    verify::Expected,
+    key::KeyInfo,
+    pool::member::Member,
+    row::KeyRow,
+    usage::Authority,
 };
 
 /// Longer than [`MAX_MESSAGE`] by what encryption may add.
 const MAX_CIPHERTEXT: usize = MAX_MESSAGE + 256;
+/// Signatures of one call that are in progress at once.
+const AT_ONCE: usize = 16;
+
+/// A signature, and who made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The signature, verified against the public key in the ledger.
+    pub signature: Signature,
+    /// The provider that made it.
+    pub provider: String,
+}
 
 impl Keyring {
-    /// Signs. The signature has been verified against the public key in the ledger.
-    pub async fn sign(&self, tenant: TenantId, key: KeyId, request: &SignRequest<'_>) -> Result<Signature> {
+    /// Signs by right of the server or of an approved operation. The signature has been verified against the public key
+    /// in the ledger.
+    ///
+    /// # Errors
+    /// [`Error::NotGranted`] when the operation may not have this signed; [`Error::Usage`] when the key's rules, or the
+    /// authority, do not allow it.
+    pub async fn sign(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        authority: Authority,
+        request: &SignRequest<'_>,
+    ) -> Result<Signature> {
         let row = self.row(tenant, key).await?;
-        let (handle, provider) = self.usable(&row, request.algorithm.algorithm(), "sign")?;
-        check_request(&row.info, request)?;
+        self.may_use(tenant, &row.info, authority, request.algorithm.algorithm(), "sign")?;
+        if let Authority::Operation(operation) = authority {
+            let grant = self.granted(tenant, operation, key).await?;
+            self.covered(&grant, operation, key, &digest_of(request)?)?;
+        }
+        self.sign_row(tenant, &row, request).await.map(|(signature, _)| signature)
+    }
+
+    /// Signs many things with one key, several at a time; the signatures come in the order of the requests. All or
+    /// none.
+    pub async fn sign_many(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        authority: Authority,
+        requests: &[SignRequest<'_>],
+    ) -> Result<Vec<Signature>> {
+        let row = self.row(tenant, key).await?;
+        for request in requests {
+            self.may_use(tenant, &row.info, authority, request.algorithm.algorithm(), "sign")?;
+        }
+        if let Authority::Operation(operation) = authority {
+            let grant = self.granted(tenant, operation, key).await?;
+            for request in requests {
+                self.covered(&grant, operation, key, &digest_of(request)?)?;
+            }
+        }
+        let row = &row;
+        stream::iter(requests)
+            .map(|request| async move { self.sign_row(tenant, row, request).await.map(|(signature, _)| signature) })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Signs for a caller of the API, who has shown no approval: only with keys whose rules allow that. `record` runs in
+    /// the ledger transaction that counts the use; the signature is released when that is durable, or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the key signs for operations alone; [`Error::Limit`] when its limit is used up.
+    pub async fn sign_direct<E, R>(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        request: &SignRequest<'_>,
+        record: R,
+    ) -> Result<Signed, E>
+    where
+        E: From<Error> + From<anya_store::Error> + Send + 'static,
+        R: FnOnce(&TenantTx<'_>, &KeyInfo, &Signed) -> Result<(), E> + Send + 'static,
+    {
+        let row = self.row(tenant, key).await?;
+        self.may_use(tenant, &row.info, Authority::Caller, request.algorithm.algorithm(), "sign")?;
+        let (signature, member) = self.sign_row(tenant, &row, request).await?;
+        let signed = Signed { signature, provider: member.id().to_owned() };
+        let now = self.clock.now();
+        self.ledger
+            .write(tenant, move |tx| {
+                grants::count(tx, &row.info, 1, now)?;
+                record(tx, &row.info, &signed)?;
+                Ok(signed)
+            })
+            .await
+    }
+
+    async fn sign_row(
+        &self,
+        tenant: TenantId,
+        row: &Arc<KeyRow>,
+        request: &SignRequest<'_>,
+    ) -> Result<(Signature, Arc<Member>)> {
         let info = &row.info;
+        check_request(info, request)?;
         let expected = match (&info.public, &request.path) {
             (PublicMaterial::Bip32 { .. }, Some(path)) => {
-                Expected::Curve(self.public_at(tenant, &row, path).await?.public_key)
+                Expected::Curve(self.public_at(tenant, row, path).await?.public_key)
             }
             (PublicMaterial::Secp256k1 { public_key }, None) => Expected::Curve(*public_key),
             (public, _) => Expected::Other(public),
         };
-        let ctx = self.context(tenant, info.id, info.version, info.spec, self.deadlines.sign);
-        self.checked(provider, &ctx, handle, request, &expected).await
+        let ctx = self.context(tenant, info, self.deadlines.sign);
+        self.dispatch(&ctx, row, request, &expected).await
     }
 
     /// Encrypts `plaintext` under an AES key, binding `aad`. What is returned has been decrypted again to prove that
-    /// nothing is lost.
+    /// nothing is lost. Counts as a use.
     pub async fn encrypt(
         &self,
         tenant: TenantId,
@@ -48,21 +148,25 @@ impl Keyring {
         at_most("plaintext", plaintext, MAX_MESSAGE)?;
         at_most("aad", aad, MAX_MESSAGE)?;
         let row = self.row(tenant, key).await?;
-        let (handle, provider) = self.usable(&row, Algorithm::Aes256Gcm, "encrypt")?;
-        let wait = self.deadlines.sign;
-        let ctx = self.context(tenant, key, row.info.version, row.info.spec, wait);
-        within(provider.id(), wait, async {
-            let ciphertext = provider.encrypt(&ctx, handle, aad, plaintext).await?;
-            match provider.decrypt(&ctx, handle, aad, &ciphertext).await {
-                Ok(again) if bool::from(again.as_slice().ct_eq(plaintext)) => Ok(ciphertext),
-                Ok(_) | Err(Error::Decrypt) => Err(wrong(provider, "a ciphertext that does not decrypt")),
-                Err(error) => Err(error),
-            }
+        self.may_use(tenant, &row.info, Authority::Caller, Algorithm::Aes256Gcm, "encrypt")?;
+        self.count_use(tenant, &row.info).await?;
+        let ctx = self.context(tenant, &row.info, self.deadlines.sign);
+        self.on_any(&row, &ctx, |provider, ctx, handle| {
+            Box::pin(async move {
+                let ciphertext = provider.encrypt(&ctx, &handle, aad, plaintext).await?;
+                match provider.decrypt(&ctx, &handle, aad, &ciphertext).await {
+                    Ok(again) if bool::from(again.as_slice().ct_eq(plaintext)) => Ok(ciphertext),
+                    Ok(_) | Err(Fault::Decrypt) => {
+                        Err(wrong(provider.id(), "a ciphertext that does not decrypt"))
+                    }
+                    Err(error) => Err(error),
+                }
+            })
         })
         .await
     }
 
-    /// Decrypts what [`Keyring::encrypt`] made with the same key and `aad`.
+    /// Decrypts what [`Keyring::encrypt`] made with the same key and `aad`. Counts as a use.
     pub async fn decrypt(
         &self,
         tenant: TenantId,
@@ -73,53 +177,64 @@ impl Keyring {
         at_most("ciphertext", ciphertext, MAX_CIPHERTEXT)?;
         at_most("aad", aad, MAX_MESSAGE)?;
         let row = self.row(tenant, key).await?;
-        let (handle, provider) = self.usable(&row, Algorithm::Aes256Gcm, "decrypt")?;
-        let wait = self.deadlines.sign;
-        let ctx = self.context(tenant, key, row.info.version, row.info.spec, wait);
-        within(provider.id(), wait, provider.decrypt(&ctx, handle, aad, ciphertext)).await
+        self.may_use(tenant, &row.info, Authority::Caller, Algorithm::Aes256Gcm, "decrypt")?;
+        self.count_use(tenant, &row.info).await?;
+        let ctx = self.context(tenant, &row.info, self.deadlines.sign);
+        self.on_any(&row, &ctx, |provider, ctx, handle| {
+            Box::pin(async move { provider.decrypt(&ctx, &handle, aad, ciphertext).await })
+        })
+        .await
     }
 
-    /// The handle and the provider of a key that may be used in this way now.
-    fn usable<'a>(
-        &'a self,
-        row: &'a KeyRow,
+    async fn count_use(&self, tenant: TenantId, info: &KeyInfo) -> Result<()> {
+        if info.usage.limit.is_none() {
+            return Ok(());
+        }
+        let (info, now) = (info.clone(), self.clock.now());
+        self.ledger.write(tenant, move |tx| grants::count(tx, &info, 1, now)).await
+    }
+
+    /// Whether state and rules of the key let it be used so.
+    fn may_use(
+        &self,
+        tenant: TenantId,
+        info: &KeyInfo,
+        authority: Authority,
         algorithm: Algorithm,
         act: &'static str,
-    ) -> Result<(&'a [u8], &'a dyn Provider)> {
-        let info = &row.info;
+    ) -> Result<()> {
         if !info.spec.allows(algorithm) {
-            return Err(Error::WrongSpec { spec: info.spec, act: "be used with this algorithm" });
+            let act = "be used with this algorithm";
+            return Err(Fault::WrongSpec { spec: info.spec, act }.into());
         }
-        let (KeyState::Active, Some(handle)) = (info.state, &row.handle) else {
+        let allowed = if act == "decrypt" { info.state.opens() } else { info.state.protects() };
+        if !allowed {
             return Err(Error::State { key: info.id, state: info.state, act });
-        };
-        let provider = self.provider(&info.provider)?;
-        if !provider.capabilities().algorithms.contains(&algorithm) {
-            return Err(provider.unsupported(format!("compute {algorithm:?}")));
         }
-        Ok((handle, provider))
+        // Its time may be over before the schedule has seen to it.
+        if act != "decrypt" && info.deactivates_at.is_some_and(|end| end <= self.clock.now()) {
+            let state = crate::state::KeyState::Deactivated;
+            return Err(Error::State { key: info.id, state, act });
+        }
+        let refused = |rule| Err(Error::Usage { key: info.id, rule });
+        if !info.usage.allows(algorithm) {
+            return refused("its rules do not name this algorithm");
+        }
+        let servers_own = tenant == TenantId::SERVER;
+        match authority {
+            Authority::Server if !servers_own => refused("the server signs with its own keys alone"),
+            Authority::Caller if !servers_own && !info.usage.direct => {
+                refused("it signs for approved operations alone: propose one, or make a key with direct use")
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// A signature of the provider, verified.
-    async fn checked(
-        &self,
-        provider: &dyn Provider,
-        ctx: &KeyContext,
-        handle: &[u8],
-        request: &SignRequest<'_>,
-        expected: &Expected<'_>,
-    ) -> Result<Signature> {
-        let bytes = within(provider.id(), self.deadlines.sign, provider.sign(ctx, handle, request)).await?;
-        self.verifier
-            .check(expected, request.algorithm, request.message, &bytes)
-            .ok_or_else(|| wrong(provider, "a signature that does not verify"))
-    }
-
-    /// Has the provider show that it can use the key that it says it made, before anyone relies on its public part:
-    /// coins sent to a key that cannot sign are gone.
+    /// Has a provider show that it can use the key that it says it has, before anyone relies on its public part: coins
+    /// sent to a key that cannot sign are gone.
     pub(super) async fn prove(
         &self,
-        provider: &dyn Provider,
+        member: &Arc<Member>,
         ctx: &KeyContext,
         handle: &[u8],
         public: &PublicMaterial,
@@ -128,14 +243,14 @@ impl Keyring {
         let request = |algorithm, message| SignRequest { algorithm, path: None, message };
         let request = match public {
             PublicMaterial::Secp256k1 { public_key } => {
-                return self.prove_point(provider, ctx, handle, None, *public_key).await;
+                return self.prove_point(member, ctx, handle, None, *public_key).await;
             }
             PublicMaterial::Bip32 { xpub, fingerprint } => {
                 if xpub.fingerprint() != *fingerprint || xpub.depth != 0 {
-                    return Err(wrong(provider, "a root key that does not match its fingerprint"));
+                    return Err(wrong(member.id(), "a root key that does not match its fingerprint").into());
                 }
                 let path = Some(DerivationPath::master());
-                return self.prove_point(provider, ctx, handle, path, xpub.public_key).await;
+                return self.prove_point(member, ctx, handle, path, xpub.public_key).await;
             }
             PublicMaterial::Ed25519 { .. } => request(SignAlgorithm::Ed25519, Message::Bytes(&challenge)),
             PublicMaterial::P256 { .. } => request(SignAlgorithm::EcdsaP256, Message::Bytes(&challenge)),
@@ -143,42 +258,43 @@ impl Keyring {
                 request(SignAlgorithm::RsaPssSha256, Message::Bytes(&challenge))
             }
             PublicMaterial::Aes256 => {
-                return within(provider.id(), self.deadlines.sign, async {
+                let provider = member.provider.as_ref();
+                let proof = within(provider.id(), self.deadlines.sign, async {
                     let sealed = provider.encrypt(ctx, handle, &[], &challenge).await?;
                     match provider.decrypt(ctx, handle, &[], &sealed).await?.as_slice() == challenge {
                         true => Ok(()),
-                        false => Err(wrong(provider, "a ciphertext that does not decrypt")),
+                        false => Err(wrong(provider.id(), "a ciphertext that does not decrypt")),
                     }
-                })
-                .await;
+                });
+                return Ok(proof.await?);
             }
         };
-        self.checked(provider, ctx, handle, &request, &Expected::Other(public)).await.map(drop)
+        self.attempt(member, ctx, handle, &request, &Expected::Other(public)).await.map(drop)
     }
 
     /// The same for one point of secp256k1.
     pub(super) async fn prove_point(
         &self,
-        provider: &dyn Provider,
+        member: &Arc<Member>,
         ctx: &KeyContext,
         handle: &[u8],
         path: Option<DerivationPath>,
         point: PublicKey,
     ) -> Result<()> {
-        let ecdsa = provider.capabilities().algorithms.contains(&Algorithm::EcdsaSecp256k1);
+        let ecdsa = member.provider.capabilities().computes(ctx.spec, Algorithm::EcdsaSecp256k1);
         let algorithm = match ecdsa {
             true => SignAlgorithm::EcdsaSecp256k1,
             false => SignAlgorithm::SchnorrSecp256k1 { tweak: None },
         };
         let request = SignRequest { algorithm, path, message: Message::Digest(challenge()?) };
-        self.checked(provider, ctx, handle, &request, &Expected::Curve(point)).await.map(drop)
+        self.attempt(member, ctx, handle, &request, &Expected::Curve(point)).await.map(drop)
     }
 }
 
 /// Random bytes, which no transaction's sighash can be made to equal.
-fn challenge() -> Result<[u8; 32]> {
+pub(super) fn challenge() -> Result<[u8; 32]> {
     let mut challenge = [0; 32];
-    rand::fill(&mut challenge).map_err(|_| Error::Internal("the random generator failed"))?;
+    rand::fill(&mut challenge).map_err(|_| Error::internal("the random generator failed"))?;
     Ok(challenge)
 }
 
@@ -187,6 +303,13 @@ fn at_most(field: &'static str, bytes: &[u8], limit: usize) -> Result<()> {
         return Err(Error::invalid(field, format!("at most {limit} bytes")));
     }
     Ok(())
+}
+
+fn digest_of(request: &SignRequest<'_>) -> Result<[u8; 32]> {
+    match request.message {
+        Message::Digest(digest) => Ok(digest),
+        Message::Bytes(_) => Err(Error::invalid("message", "an operation has digests of 32 bytes signed")),
+    }
 }
 
 fn check_request(info: &KeyInfo, request: &SignRequest<'_>) -> Result<()> {

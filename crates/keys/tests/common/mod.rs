@@ -4,10 +4,11 @@
 use std::{path::Path, sync::Arc};
 
 use anya_keys::{
-    Error, ImportMaterial, KdfCost, KeyInfo, KeySpec, Keyring, MIGRATIONS, NewKey, Provider, Result,
-    SoftwareProvider, software::SOFTWARE,
+    Error, ImportMaterial, KeyInfo, KeySpec, KeyUsage, Keyring, MIGRATIONS, NewKey, Provider, Result, SignRequest,
+    Signature,
 };
-use anya_primitives::{SystemClock, TenantId};
+use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
+use anya_primitives::{KeyId, SystemClock, TenantId};
 use anya_store::{Ledger, LedgerOptions, TenantTx};
 use secrecy::{SecretSlice, SecretString};
 use tempfile::TempDir;
@@ -78,7 +79,19 @@ impl House {
 }
 
 pub(crate) fn new_key(name: &str, spec: KeySpec) -> NewKey {
-    NewKey { name: name.to_owned(), spec, provider: SOFTWARE.to_owned() }
+    let usage = KeyUsage { direct: true, ..KeyUsage::default() };
+    NewKey { usage, ..NewKey::new(name, spec, SOFTWARE) }
+}
+
+/// Signs by direct use, which the keys of these tests allow.
+pub(crate) async fn sign(
+    keyring: &Keyring,
+    tenant: TenantId,
+    key: KeyId,
+    request: &SignRequest<'_>,
+) -> Result<Signature> {
+    let signed = keyring.sign_direct(tenant, key, request, |_, _, _| Ok::<_, Error>(())).await?;
+    Ok(signed.signature)
 }
 
 pub(crate) fn nothing(_: &TenantTx<'_>, _: &KeyInfo) -> Result<(), Error> {

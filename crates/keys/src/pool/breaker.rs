@@ -1,0 +1,141 @@
+//! Whether a provider is asked at all.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Faults in a row that take a provider out of use, where one alone may be chance.
+const STRIKES: u32 = 3;
+/// The shortest and the longest wait before a provider that failed is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How much a fault says about the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// It is gone, or it lies: nothing more is asked of it.
+    Fatal,
+    /// It was slow, or failed once: [`STRIKES`] in a row are too many.
+    Strike,
+}
+
+/// Open: the provider is not asked. It closes only by [`Breaker::admit`], after the short form of the conformance suite
+/// has passed.
+pub(crate) struct Breaker {
+    closed: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    strikes: u32,
+    open: Option<Open>,
+}
+
+struct Open {
+    reason: String,
+    tries: u32,
+    next_try: Instant,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { closed: AtomicBool::new(true), state: Mutex::new(State { strikes: 0, open: None }) }
+    }
+}
+
+impl Breaker {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing panics under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the provider may be asked.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Why it may not.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.state().open.as_ref().map(|open| open.reason.clone())
+    }
+
+    /// It did what was asked.
+    pub(crate) fn success(&self) {
+        if self.is_closed() {
+            self.state().strikes = 0;
+        }
+    }
+
+    /// It failed. Answers whether that took it out of use.
+    pub(crate) fn fault(&self, weight: Weight, reason: &str) -> bool {
+        let mut state = self.state();
+        if state.open.is_some() {
+            return false;
+        }
+        state.strikes += 1;
+        if weight == Weight::Strike && state.strikes < STRIKES {
+            return false;
+        }
+        state.open = Some(Open { reason: reason.to_owned(), tries: 0, next_try: Instant::now() + RETRY.0 });
+        self.closed.store(false, Ordering::Release);
+        true
+    }
+
+    /// When it should be tried again, while it is open.
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        self.state().open.as_ref().map(|open| open.next_try)
+    }
+
+    /// A try failed: the next one waits twice as long.
+    pub(crate) fn still_bad(&self, reason: &str) {
+        if let Some(open) = &mut self.state().open {
+            open.tries = open.tries.saturating_add(1);
+            open.reason = reason.to_owned();
+            let wait = RETRY.0.saturating_mul(1 << open.tries.min(10)).min(RETRY.1);
+            open.next_try = Instant::now() + wait;
+        }
+    }
+
+    /// Back in use.
+    pub(crate) fn admit(&self) {
+        let mut state = self.state();
+        *state = State { strikes: 0, open: None };
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lie_is_enough_and_slowness_must_repeat() {
+        let breaker = Breaker::default();
+        assert!(!breaker.fault(Weight::Strike, "slow") && breaker.is_closed());
+        breaker.success();
+        assert!(!breaker.fault(Weight::Strike, "slow"));
+        assert!(!breaker.fault(Weight::Strike, "slow"));
+        assert!(breaker.fault(Weight::Strike, "slow") && !breaker.is_closed());
+        assert!(!breaker.fault(Weight::Fatal, "lied"), "it is out already");
+        assert_eq!(breaker.reason().as_deref(), Some("slow"));
+        breaker.success();
+        assert!(!breaker.is_closed(), "a late answer does not bring it back");
+        breaker.admit();
+        assert!(breaker.is_closed() && breaker.reason().is_none());
+        assert!(breaker.fault(Weight::Fatal, "lied") && !breaker.is_closed());
+    }
+
+    #[test]
+    fn tries_become_rare_but_never_end() {
+        let breaker = Breaker::default();
+        assert!(breaker.next_try().is_none());
+        breaker.fault(Weight::Fatal, "gone");
+        for _ in 0..50 {
+            breaker.still_bad("still gone");
+            assert!(breaker.next_try().unwrap() <= Instant::now() + RETRY.1);
+        }
+    }
+}
