@@ -18,11 +18,33 @@ use bitcoin::secp256k1::{All, Secp256k1};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::{aead::fill_random, root::RootKey};
+use super::{aead::fill_random, root::Roots};
 use anya_provider::{Error, Result};
 
-/// The root key, when the keystore is open.
-pub(crate) type RootSlot = Arc<RwLock<Option<RootKey>>>;
+/// The root keys, when the keystore is open.
+pub(crate) type RootSlot = Arc<RwLock<Option<Roots>>>;
+
+/// What becomes of the root keys after a job.
+pub(crate) enum Change {
+    /// They are these from now on.
+    Open(Roots),
+    /// They are these, unless the keystore was locked meanwhile.
+    Renew(Roots),
+}
+
+impl Change {
+    fn apply(self, slot: &RootSlot) {
+        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+        match self {
+            Self::Open(roots) => *slot = Some(roots),
+            Self::Renew(roots) => {
+                if let Some(open) = slot.as_mut() {
+                    *open = roots;
+                }
+            }
+        }
+    }
+}
 
 /// Signatures between two blindings of a context. Blinding is the second line against side channels, behind the
 /// library's constant-time arithmetic; each time would cost as much as a signature.
@@ -51,10 +73,14 @@ impl Worker {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Worker, Option<&RootKey>) + Send>;
+/// What is left to do of a job when its traces are gone and the root keys are free.
+type Finish = Box<dyn FnOnce(&RootSlot) + Send>;
+type Job = Box<dyn FnOnce(&mut Worker, Option<&Roots>) -> Option<Finish> + Send>;
 
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Threads that wait for a job. Waking costs a system call, which is spared where none does.
+    idle: usize,
     closed: bool,
 }
 
@@ -80,7 +106,9 @@ impl Shared {
             if queue.closed {
                 return None;
             }
+            queue.idle += 1;
             queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
     }
 
@@ -88,17 +116,20 @@ impl Shared {
         let mut worker = Worker::new();
         while let Some(job) = self.next() {
             let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
-            run(job, &mut worker, root.as_ref());
+            let finish = run(job, &mut worker, root.as_ref());
             (self.scrub)();
             drop(root);
+            if let Some(finish) = finish {
+                finish(&self.root);
+            }
         }
     }
 }
 
 #[inline(never)]
-fn run(job: Job, worker: &mut Worker, root: Option<&RootKey>) {
+fn run(job: Job, worker: &mut Worker, roots: Option<&Roots>) -> Option<Finish> {
     // The panic hook has reported it; the waiting caller learns of it by the closed channel.
-    let _ = catch_unwind(AssertUnwindSafe(|| job(worker, root)));
+    catch_unwind(AssertUnwindSafe(|| job(worker, roots))).unwrap_or_default()
 }
 
 /// Overwrites the stack that curve and cipher work has used.
@@ -120,23 +151,23 @@ pub(crate) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     capacity: usize,
-    provider: String,
+    provider: Arc<str>,
 }
 
 impl Pool {
     /// `threads` threads that take from a queue of at most `capacity` jobs and `scrub` after each.
     pub(crate) fn start(
-        provider: &str,
+        provider: &Arc<str>,
         lane: &str,
         threads: usize,
         capacity: usize,
         root: RootSlot,
         scrub: fn(),
     ) -> Result<Self> {
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), idle: 0, closed: false });
         let shared = Arc::new(Shared { queue, ready: Condvar::new(), root, scrub });
         let mut pool =
-            Self { shared: shared.clone(), threads: Vec::new(), capacity, provider: provider.to_owned() };
+            Self { shared: shared.clone(), threads: Vec::new(), capacity, provider: provider.clone() };
         for number in 0..threads {
             let shared = shared.clone();
             let thread = thread::Builder::new()
@@ -144,12 +175,17 @@ impl Pool {
                 .stack_size(4 << 20)
                 .spawn(move || shared.work())
                 .map_err(|error| Error::Unavailable {
-                    provider: provider.to_owned(),
+                    provider: provider.to_string(),
                     reason: format!("no thread for it: {error}"),
                 })?;
             pool.threads.push(thread);
         }
         Ok(pool)
+    }
+
+    /// Gives the provider another name.
+    pub(crate) fn rename(&mut self, provider: &Arc<str>) {
+        self.provider = provider.clone();
     }
 
     /// Runs `job` on one of the threads and waits for it until `deadline`.
@@ -158,32 +194,72 @@ impl Pool {
     pub(crate) async fn run<T, F>(&self, deadline: Instant, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Worker, Option<&RootKey>) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Worker, Option<&Roots>) -> Result<T> + Send + 'static,
     {
         let (answer, outcome) = oneshot::channel();
         let provider = self.provider.clone();
-        let queued: Job = Box::new(move |worker, root| {
-            // Nobody waits any more: do not spend a signature on it.
-            if answer.is_closed() || Instant::now() >= deadline {
-                let _ = answer.send(Err(Error::Timeout(provider)));
-                return;
-            }
-            let _ = answer.send(job(worker, root));
+        let queued: Job = Box::new(move |worker, roots| {
+            let done = in_time(&answer, deadline, &provider).and_then(|()| job(worker, roots));
+            let _ = answer.send(done);
+            None
         });
-        {
-            let mut queue = self.shared.queue();
-            if queue.jobs.len() >= self.capacity {
-                return Err(Error::Busy(self.provider.clone()));
-            }
-            queue.jobs.push_back(queued);
+        self.queue(queued)?;
+        self.outcome(deadline, outcome).await
+    }
+
+    /// Runs `job` as [`Pool::run`] does, and then puts other root keys in the place of the present ones. They are in
+    /// place before this answers, and also where nobody waits for the answer any more.
+    pub(crate) async fn change<T, F>(&self, deadline: Instant, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Option<&Roots>) -> Result<(Change, T)> + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let provider = self.provider.clone();
+        let queued: Job =
+            Box::new(move |_, roots| match in_time(&answer, deadline, &provider).and_then(|()| job(roots)) {
+                Ok((change, value)) => Some(Box::new(move |slot: &RootSlot| {
+                    change.apply(slot);
+                    let _ = answer.send(Ok(value));
+                })),
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                    None
+                }
+            });
+        self.queue(queued)?;
+        self.outcome(deadline, outcome).await
+    }
+
+    fn queue(&self, job: Job) -> Result<()> {
+        let mut queue = self.shared.queue();
+        if queue.jobs.len() >= self.capacity {
+            return Err(Error::Busy(self.provider.to_string()));
         }
-        self.shared.ready.notify_one();
+        queue.jobs.push_back(job);
+        let wake = queue.idle > 0;
+        drop(queue);
+        if wake {
+            self.shared.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn outcome<T>(&self, deadline: Instant, outcome: oneshot::Receiver<Result<T>>) -> Result<T> {
         match tokio::time::timeout_at(deadline.into(), outcome).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::Internal("a key operation ended without an answer")),
-            Err(_) => Err(Error::Timeout(self.provider.clone())),
+            Err(_) => Err(Error::Timeout(self.provider.to_string())),
         }
     }
+}
+
+/// Whether anybody still waits: no signature is spent on those who do not.
+fn in_time<T>(answer: &oneshot::Sender<Result<T>>, deadline: Instant, provider: &str) -> Result<()> {
+    if answer.is_closed() || Instant::now() >= deadline {
+        return Err(Error::Timeout(provider.to_owned()));
+    }
+    Ok(())
 }
 
 impl Drop for Pool {
@@ -203,7 +279,7 @@ mod tests {
     use super::*;
 
     fn pool(capacity: usize) -> Pool {
-        Pool::start("test", "test", 1, capacity, RootSlot::default(), scrub_shallow).unwrap()
+        Pool::start(&Arc::from("test"), "test", 1, capacity, RootSlot::default(), scrub_shallow).unwrap()
     }
 
     fn soon() -> Instant {

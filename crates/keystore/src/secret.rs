@@ -40,7 +40,7 @@ pub(crate) enum Text {
     Bytes(Vec<u8>),
 }
 
-/// Bits of an RSA modulus, in bytes.
+/// Bytes of an RSA modulus.
 const RSA_BYTES: usize = 384;
 const P256_SCALAR: usize = 32;
 
@@ -71,25 +71,25 @@ pub(crate) fn generate(spec: KeySpec) -> Result<Secret> {
             let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().map_err(failed)?;
             Ok(p256_layout(scalar.as_ref(), pair.public_key().as_ref()))
         }
-        KeySpec::Rsa3072 => {
-            let pair = RsaKeyPair::generate(KeySize::Rsa3072).map_err(failed)?;
-            let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
-            Ok(Zeroizing::new(der.as_ref().to_vec()))
-        }
+        KeySpec::Rsa3072 => rsa_layout(&RsaKeyPair::generate(KeySize::Rsa3072).map_err(failed)?),
     }
 }
 
 /// A secret from outside, checked.
 pub(crate) fn import(spec: KeySpec, material: &ImportMaterial) -> Result<Secret> {
-    let bytes = match material {
+    match material {
         ImportMaterial::Mnemonic { phrase, passphrase } => {
             if spec != KeySpec::Bip32Seed {
                 return Err(Error::WrongSpec { spec, act: "be imported from a mnemonic: use spec bip32" });
             }
-            mnemonic::seed_of(phrase, passphrase.as_ref())?
+            checked(spec, mnemonic::seed_of(phrase, passphrase.as_ref())?)
         }
-        ImportMaterial::Secret(bytes) => Zeroizing::new(bytes.expose_secret().to_vec()),
-    };
+        ImportMaterial::Secret(bytes) => checked(spec, Zeroizing::new(bytes.expose_secret().to_vec())),
+    }
+}
+
+/// A secret in the form in which it is imported, checked and laid out as it is sealed.
+pub(crate) fn checked(spec: KeySpec, bytes: Secret) -> Result<Secret> {
     let refuse = |reason: &str| Err(Error::invalid("secret", reason));
     match spec {
         KeySpec::Secp256k1 => match SecretKey::from_slice(&bytes) {
@@ -110,12 +110,19 @@ pub(crate) fn import(spec: KeySpec, material: &ImportMaterial) -> Result<Secret>
             return Ok(p256_layout(&bytes, point.as_ref()));
         }
         KeySpec::Rsa3072 => match RsaKeyPair::from_pkcs8(&bytes) {
-            Ok(pair) if pair.public_modulus_len() == RSA_BYTES => (),
+            // Written anew: what was accepted may carry attributes, or more than one key's worth of bytes.
+            Ok(pair) if pair.public_modulus_len() == RSA_BYTES => return rsa_layout(&pair),
             _ => return refuse("it is not PKCS#8 in DER of an RSA key of 3072 bits"),
         },
         KeySpec::Bip32Seed | KeySpec::Ed25519 | KeySpec::Aes256 => (),
     }
     Ok(bytes)
+}
+
+fn rsa_layout(pair: &RsaKeyPair) -> Result<Secret> {
+    let der: Pkcs8V1Der<'_> =
+        pair.as_der().map_err(|_| Error::Internal("an RSA key cannot be written as PKCS#8"))?;
+    Ok(Zeroizing::new(der.as_ref().to_vec()))
 }
 
 fn p256_layout(scalar: &[u8], point: &[u8]) -> Secret {
@@ -125,7 +132,7 @@ fn p256_layout(scalar: &[u8], point: &[u8]) -> Secret {
     secret
 }
 
-fn p256_pair(secret: &[u8]) -> Result<EcdsaKeyPair> {
+pub(crate) fn p256_pair(secret: &[u8]) -> Result<EcdsaKeyPair> {
     let (scalar, point) = secret.split_at_checked(P256_SCALAR).ok_or(Error::HandleDamaged)?;
     EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, scalar, point)
         .map_err(damaged)
