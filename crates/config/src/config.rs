@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anya_primitives::{FeeRate, Network, amount::fee_rate_sat_vb};
 
-use crate::{error::Fault, load::Values, secret::Secret};
+use crate::{error::Fault, load::Values, providers::ProviderConfig, secret::Secret};
 
 /// Longest path of a Unix socket (`sun_path` of Linux, less its final zero).
 const MAX_SOCKET_PATH: usize = 107;
@@ -22,6 +22,10 @@ pub struct Config {
     pub node: Node,
     /// `[keystore]`
     pub keystore: Keystore,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[provider.NAME]`, in the order of their names.
+    pub providers: Vec<ProviderConfig>,
     /// `[log]`
     pub log: Log,
     /// `[client]`
@@ -99,6 +103,21 @@ pub struct Keystore {
     pub passphrase: Option<Secret>,
 }
 
+/// How keys are held and watched.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The provider of new keys when a request names none.
+    pub default_provider: String,
+    /// The providers in the order in which they are asked, of those that hold a key.
+    pub preference: Vec<String>,
+    /// How often each provider signs with its canary.
+    pub watch: Duration,
+    /// How often the failover is drilled; zero: only by hand.
+    pub drill_every: Duration,
+    /// The providers that are drilled; none named: all that are in use.
+    pub drill_providers: Vec<String>,
+}
+
 /// What is logged.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -131,7 +150,7 @@ pub struct ClientSettings {
 }
 
 impl Config {
-    pub(crate) fn from_values(values: &Values) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn from_values(values: &Values, providers: Vec<ProviderConfig>) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, message: &str| {
             faults.push(Fault { key: key.into(), source: values.source(key), message: message.into() });
@@ -178,6 +197,20 @@ impl Config {
             (Some(secret), None) => Some(Secret::Given(secret)),
             (None, file) => file.map(Secret::File),
         };
+        let known =
+            |name: &String| name == "software" || providers.iter().any(|provider| provider.name == *name);
+        for key in ["keys.preference", "keys.drill_providers"] {
+            if let Some(name) = values.list(key).iter().find(|name| !known(name)) {
+                fault(
+                    key,
+                    &format!("names `{name}`, which is neither `software` nor a section [provider.{name}]"),
+                );
+            }
+        }
+        if let Some(name) = values.text("keys.default_provider").filter(|name| !known(name)) {
+            let message = format!("is `{name}`, which is neither `software` nor a section [provider.{name}]");
+            fault("keys.default_provider", &message);
+        }
         let format = match values.text("log.format").as_deref() {
             Some("json") => LogFormat::Json,
             _ => LogFormat::Text,
@@ -201,6 +234,18 @@ impl Config {
                 start_height: values.integer("node.start_height").and_then(|height| height.try_into().ok()),
             },
             keystore: Keystore { file: path("keystore.file"), passphrase },
+            keys: Keys {
+                default_provider: values
+                    .text("keys.default_provider")
+                    .unwrap_or_else(|| "software".to_owned()),
+                preference: values.list("keys.preference"),
+                watch: Duration::from_millis(values.integer("keys.watch_milliseconds").unwrap_or_default()),
+                drill_every: Duration::from_secs(
+                    values.integer("keys.drill_hours").unwrap_or_default() * 3600,
+                ),
+                drill_providers: values.list("keys.drill_providers"),
+            },
+            providers,
             log: Log { level: values.text("log.level").unwrap_or_default(), format },
             client: ClientSettings {
                 server: values.text("client.server"),

@@ -6,23 +6,30 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{
     error::{Error, Fault},
+    providers::{self, ProviderConfig},
     settings::{Kind, Setting},
     value::{Source, Value},
 };
 
-/// Reads the settings in `text`, the content of the file at `path`.
-pub(crate) fn read(
-    path: &Path,
-    text: &str,
-    faults: &mut Vec<Fault>,
-) -> Result<Vec<(&'static Setting, Value, Source)>, Error> {
+/// What a file says: settings with their sources, and providers.
+#[derive(Default)]
+pub(crate) struct Content {
+    pub(crate) settings: Vec<(&'static Setting, Value, Source)>,
+    pub(crate) providers: Vec<ProviderConfig>,
+}
+
+/// The section of sections that holds the providers.
+const PROVIDERS: &str = "provider";
+
+/// Reads what `text` says, the content of the file at `path`.
+pub(crate) fn read(path: &Path, text: &str, faults: &mut Vec<Fault>) -> Result<Content, Error> {
     let document = DeTable::parse(text).map_err(|error| Error::Syntax {
         path: path.to_path_buf(),
         line: error.span().map_or(1, |span| line_of(text, span.start)),
         message: error.message().to_owned(),
     })?;
     let base = path.parent();
-    let mut found = Vec::new();
+    let mut content = Content::default();
     let at = |start: usize| Source::File { path: path.to_path_buf(), line: line_of(text, start) };
     for (section, value) in document.get_ref() {
         let Some(table) = value.get_ref().as_table() else {
@@ -31,6 +38,10 @@ pub(crate) fn read(
             faults.push(Fault { key, source: at(section.span().start), message });
             continue;
         };
+        if section.get_ref() == PROVIDERS {
+            content.providers = providers::read(table, base, at, faults);
+            continue;
+        }
         if table.is_empty() && !is_section(section.get_ref()) {
             let key = section.get_ref().to_string();
             let message = crate::load::unknown_section(&key);
@@ -44,12 +55,12 @@ pub(crate) fn read(
                 Some(setting) => accept(setting, value.get_ref(), base).map(|value| (setting, value)),
             };
             match outcome {
-                Ok((setting, value)) => found.push((setting, value, source)),
+                Ok((setting, value)) => content.settings.push((setting, value, source)),
                 Err(message) => faults.push(Fault { key, source, message }),
             }
         }
     }
-    Ok(found)
+    Ok(content)
 }
 
 fn is_section(name: &str) -> bool {

@@ -146,11 +146,11 @@ pub fn load(layers: &Layers) -> Result<Loaded, Error> {
     let (path, text) = read_file(layers.file.as_deref(), &data_dir)?;
     let from_file = match (&path, &text) {
         (Some(path), Some(text)) => file::read(path, text, &mut faults)?,
-        _ => Vec::new(),
+        _ => file::Content::default(),
     };
 
     let mut values = Values::default();
-    for (setting, value, source) in from_file.into_iter().chain(environment).chain(flags) {
+    for (setting, value, source) in from_file.settings.into_iter().chain(environment).chain(flags) {
         values.set(setting, value, source);
     }
     let data_dir = values.path("data.dir").unwrap_or(data_dir);
@@ -164,7 +164,7 @@ pub fn load(layers: &Layers) -> Result<Loaded, Error> {
     if !faults.is_empty() {
         return Err(Error::Faults(faults));
     }
-    let config = Config::from_values(&values).map_err(Error::Faults)?;
+    let config = Config::from_values(&values, from_file.providers).map_err(Error::Faults)?;
     Ok(Loaded { config, file: path.filter(|_| text.is_some()), values })
 }
 

@@ -151,6 +151,36 @@ pub const SETTINGS: &[Setting] = &[
         "passphrase of the keystore; only from the environment",
     ),
     setting("keystore.passphrase_file", Kind::Path, None, "file that holds the passphrase of the keystore"),
+    setting(
+        "keys.default_provider",
+        Kind::Text,
+        Some("software"),
+        "provider of new keys when a request names none",
+    ),
+    setting(
+        "keys.preference",
+        Kind::List,
+        Some(""),
+        "providers in the order in which they are asked, of those that hold a key",
+    ),
+    setting(
+        "keys.watch_milliseconds",
+        Kind::Integer(100, 3_600_000),
+        Some("1000"),
+        "how often each provider signs with its canary",
+    ),
+    setting(
+        "keys.drill_hours",
+        Kind::Integer(0, 8_760),
+        Some("0"),
+        "how often the failover between providers is drilled; 0: only by hand",
+    ),
+    setting(
+        "keys.drill_providers",
+        Kind::List,
+        Some(""),
+        "providers that are drilled; none named: all that are in use",
+    ),
     setting("log.level", Kind::Choice(LEVELS), Some("info"), "least severity that is logged"),
     setting("log.format", Kind::Choice(FORMATS), Some("text"), "how log lines are written to stderr"),
     setting(
