@@ -7,7 +7,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anya_chain::{ChainSource, NodeSource, RpcAuth, RpcConfig, Timeouts};
 use anya_config::{Config, NodeAuth};
-use anya_keys::{Keyring, SoftwareProvider, software::SOFTWARE};
+use anya_keys::Keyring;
+use anya_keystore::{SOFTWARE, SoftwareProvider};
 use anya_primitives::{Clock, Network, SystemClock};
 use anya_server::{Limits, ListenOptions, Listeners, TlsFiles};
 use anya_store::{DataDir, DataDirLock, Index, Ledger, LedgerOptions, Migration};

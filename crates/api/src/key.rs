@@ -22,14 +22,20 @@ pub enum KeyKind {
     Aes256,
 }
 
-/// Where a key stands (after NIST SP 800-57).
+/// Where a key stands in its life (NIST SP 800-57 part 1, revision 5, section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
+    /// Made, and not yet to be used.
+    PreActivation,
     /// May be used.
     Active,
     /// May not be used until it is made active again.
     Suspended,
+    /// Its time is over: it protects nothing new, and still decrypts what it protected.
+    Deactivated,
+    /// Someone else may have its private part: it does nothing any more.
+    Compromised,
     /// Gone for good.
     Destroyed,
 }

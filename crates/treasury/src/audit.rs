@@ -8,7 +8,7 @@ use anya_api::audit::{
     Chain, Entry, Head, Header, Line, Record,
     checkpoint::{Checkpoint, VerifierKey},
 };
-use anya_keys::{Keyring, Message, SignAlgorithm, SignRequest, Signature};
+use anya_keys::{Authority, Keyring, Message, SignAlgorithm, SignRequest, Signature};
 use anya_primitives::{Actor, KeyId, TenantId, Timestamp};
 use anya_store::{Ledger, TenantTx, Value, params};
 
@@ -139,7 +139,7 @@ impl CheckpointKey {
             path: None,
             message: Message::Bytes(text.as_bytes()),
         };
-        let signature = keyring.sign(TenantId::SERVER, self.key, &request).await?;
+        let signature = keyring.sign(TenantId::SERVER, self.key, Authority::Server, &request).await?;
         let Signature::Ed25519(signature) = signature else {
             return Err(Error::internal("the checkpoint key does not sign with ed25519"));
         };

@@ -24,7 +24,7 @@ async fn refused(house: &House, draft: &Draft, terms: &Terms, psbt: &Psbt, what:
     let (tenant, wallet) = (house.tenant, draft.wallet);
     let check = house.wallets.check(tenant, wallet, psbt, terms).await;
     assert!(check.is_err(), "check: {what}");
-    assert!(house.wallets.sign(tenant, wallet, psbt, terms).await.is_err(), "sign: {what}");
+    assert!(house.sign(wallet, psbt, terms).await.is_err(), "sign: {what}");
     assert!(house.wallets.finalize(tenant, wallet, psbt, terms).await.is_err(), "finalize: {what}");
 }
 
@@ -174,9 +174,9 @@ async fn lies_about_derivations_change_nothing() {
         input.non_witness_utxo = None;
     }
     psbt.outputs.iter_mut().for_each(|output| output.bip32_derivation.clear());
-    let signed = house.wallets.sign(house.tenant, wallet, &psbt, &terms).await.unwrap();
+    let signed = house.sign(wallet, &psbt, &terms).await.unwrap();
     assert!(signed.complete);
-    let plain = house.wallets.sign(house.tenant, wallet, &draft.psbt, &terms).await.unwrap();
+    let plain = house.sign(wallet, &draft.psbt, &terms).await.unwrap();
     assert_eq!(signed.psbt, plain.psbt, "what is given out comes from the wallet alone");
 }
 
@@ -187,7 +187,7 @@ async fn only_good_signatures_of_cosigners_are_taken_over() {
     let wallet = house.multisig(&outsider.xpub()).await;
     let (draft, terms) = scene(&mut house, wallet).await;
     let (tenant, wallets) = (house.tenant, &house.wallets);
-    let ours = wallets.sign(tenant, wallet, &draft.psbt, &terms).await.unwrap().psbt;
+    let ours = house.sign(wallet, &draft.psbt, &terms).await.unwrap().psbt;
     let theirs = outsider.sign(&draft.psbt);
     let combine = async |other: &Psbt| wallets.combine(tenant, wallet, &ours, other).await;
     assert!(combine(&theirs).await.unwrap().complete);

@@ -225,7 +225,7 @@ async fn a_multisig_goes_the_whole_way_with_the_nodes_wallet_as_cosigner() {
     cosigner.import(&world.node, &descriptor);
     let finish = async |world: &World, draft: &Draft, terms: &Terms| {
         let (tenant, wallets) = (world.house.tenant, &world.house.wallets);
-        let ours = wallets.sign(tenant, wallet, &draft.psbt, terms).await.unwrap();
+        let ours = world.house.sign(wallet, &draft.psbt, terms).await.unwrap();
         assert_eq!(ours.needed, 1);
         // As it travels: in base64.
         let sent = parse_psbt(&ours.psbt.to_string()).unwrap();

@@ -53,7 +53,7 @@ async fn a_multisig_waits_for_its_outside_cosigner() {
     let wallet = house.multisig(&outsider.xpub()).await;
     house.fund(wallet, &[100_000, 90_000]).await;
     let (draft, terms) = house.reserved(wallet, vec![(stranger(1), sat(150_000))]).await;
-    let ours = house.wallets.sign(house.tenant, wallet, &draft.psbt, &terms).await.unwrap();
+    let ours = house.sign(wallet, &draft.psbt, &terms).await.unwrap();
     assert!(!ours.complete);
     assert_eq!((ours.signed.as_slice(), ours.needed), (&["active".to_owned()][..], 1));
     assert_eq!(ours.missing, ["outside"]);
@@ -216,7 +216,7 @@ async fn a_replacement_pays_the_same_and_takes_the_coins_over() {
     let rival = house.wallets.draft_fee_bump(house.tenant, wallet, bump(3000)).await.unwrap();
     assert!(matches!(house.reserve(&rival).await, Err(Error::CoinTaken { .. })));
     // The parent no longer holds the coin, so it can no longer be signed.
-    assert!(house.wallets.sign(house.tenant, wallet, &parent.psbt, &terms(&parent)).await.is_err());
+    assert!(house.sign(wallet, &parent.psbt, &terms(&parent)).await.is_err());
     let replacement = house.finish(&draft, &terms(&draft)).await;
     house.wallets.note_broadcast(&replacement).await.unwrap();
     let status = house.wallets.tx_status(house.tenant, wallet, parent.txid).await.unwrap();
@@ -224,7 +224,7 @@ async fn a_replacement_pays_the_same_and_takes_the_coins_over() {
     let balance = house.balance(wallet).await;
     assert_eq!(balance.trusted_pending, draft.change.unwrap().amount);
     house.release(draft.operation).await;
-    let page = house.wallets.sign(house.tenant, wallet, &parent.psbt, &terms(&parent)).await;
+    let page = house.sign(wallet, &parent.psbt, &terms(&parent)).await;
     assert!(page.unwrap().complete, "a released replacement gives the coins back");
 
     let at = house.mine(&[replacement]).await;

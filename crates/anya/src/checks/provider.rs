@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anya_config::Config;
-use anya_keys::{
-    KeyContext, KeySpec, Message, Provider, PublicMaterial, SignAlgorithm, SignRequest, SoftwareProvider,
-};
+use anya_keystore::SoftwareProvider;
 use anya_primitives::{KeyId, TenantId};
+use anya_provider::{
+    KeyContext, KeySpec, KeyTemplate, Message, Provider, PublicMaterial, SignAlgorithm, SignRequest,
+};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
 use super::Check;
@@ -67,7 +68,10 @@ async fn canary(provider: &SoftwareProvider) -> Result<(), String> {
     let spec = KeySpec::Ed25519;
     let deadline = Instant::now() + WITHIN;
     let context = KeyContext { tenant: TenantId::SERVER, key: KeyId::new(), version: 1, spec, deadline };
-    let generated = provider.generate(&context).await.map_err(|error| crate::error::chain(&error))?;
+    let generated = provider
+        .generate(&context, KeyTemplate::default())
+        .await
+        .map_err(|error| crate::error::chain(&error))?;
     let message = b"anya doctor";
     let request =
         SignRequest { algorithm: SignAlgorithm::Ed25519, path: None, message: Message::Bytes(message) };

@@ -42,7 +42,7 @@ pub(crate) struct DecideArgs {
 
 /// Shows the intent, asks, signs and hands the ballot in.
 pub(crate) async fn decide(context: &Context, args: DecideArgs, decision: Decision) -> Result<()> {
-    anya_keys::harden_process().map_err(Error::part)?;
+    anya_provider::harden_process().map_err(Error::part)?;
     let credential = Credential::read(&args.credential)?;
     let client = context.client()?;
     let operation = with_progress("waiting for the server", client.operation(args.id)).await?;

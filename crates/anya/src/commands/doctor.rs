@@ -35,7 +35,7 @@ struct Report {
 
 impl Doctor {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        anya_keys::harden_process().map_err(Error::part)?;
+        anya_provider::harden_process().map_err(Error::part)?;
         let checks = match context.load_with(self.settings.into_overrides()) {
             Ok(loaded) => with_progress("checking", Box::pin(examine(&loaded.config))).await,
             Err(error) => {

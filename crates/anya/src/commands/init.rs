@@ -6,7 +6,8 @@ use std::{
 };
 
 use anya_config::{Config, FILE_NAME, Loaded, SETTINGS, Source};
-use anya_keys::{KdfCost, Keyring, SoftwareProvider, software::SOFTWARE};
+use anya_keys::Keyring;
+use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
 use anya_primitives::{Clock, Network, SystemClock};
 use anya_store::{DataDir, DataDirLock};
 use clap::Args;
@@ -59,7 +60,7 @@ impl Init {
         if !fresh && dir.join(NETWORK_FILE).try_exists().unwrap_or(false) {
             return Err(already(dir));
         }
-        anya_keys::harden_process().map_err(Error::part)?;
+        anya_provider::harden_process().map_err(Error::part)?;
         let passphrase = passphrase::new(&loaded.config)?;
         let lock = DataDir::init(dir).map_err(Error::part)?;
         let made =

@@ -106,8 +106,11 @@ fn kind(kind: KeyKind) -> &'static str {
 
 fn state(state: KeyState) -> &'static str {
     match state {
+        KeyState::PreActivation => "pre-activation",
         KeyState::Active => "active",
         KeyState::Suspended => "suspended",
+        KeyState::Deactivated => "deactivated",
+        KeyState::Compromised => "compromised",
         KeyState::Destroyed => "destroyed",
     }
 }

@@ -122,7 +122,7 @@ struct Made {
 
 impl Keygen {
     fn run(self, context: &Context) -> Result<()> {
-        anya_keys::harden_process().map_err(Error::part)?;
+        anya_provider::harden_process().map_err(Error::part)?;
         let passphrase = match (&self.passphrase_file, self.no_passphrase) {
             (_, true) => None,
             (Some(path), false) => Some(read_secret_file(path)?),

@@ -36,7 +36,7 @@ impl Serve {
         let mut config = context.load_with(self.settings.into_overrides())?.config;
         logging::start(&config.log)?;
         // Before the first secret is in memory.
-        anya_keys::harden_process().map_err(Error::part)?;
+        anya_provider::harden_process().map_err(Error::part)?;
         if passphrase::configured(&config)?.is_none() {
             // The terminal is asked before the signals are ours, so that Ctrl-C ends the question; and only when it
             // will be of use.

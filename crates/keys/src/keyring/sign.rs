@@ -79,12 +79,9 @@ impl Keyring {
                 self.covered(&grant, operation, key, &digest_of(request)?)?;
             }
         }
-        let row = &row;
-        stream::iter(requests)
-            .map(|request| async move { self.sign_row(tenant, row, request).await.map(|(signature, _)| signature) })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
+        // Made before the stream: a closure in it would have to hold for every lifetime, and does not.
+        let signatures: Vec<_> = requests.iter().map(|request| self.sign_row(tenant, &row, request)).collect();
+        stream::iter(signatures).buffered(AT_ONCE).map_ok(|(signature, _)| signature).try_collect().await
     }
 
     /// Signs for a caller of the API, who has shown no approval: only with keys whose rules allow that. `record` runs in

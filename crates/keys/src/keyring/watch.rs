@@ -10,7 +10,7 @@ use std::{
 };
 
 use anya_primitives::TenantId;
-use anya_provider::{Algorithm, Error as Fault, KeySpec, Provider};
+use anya_provider::{Algorithm, KeySpec, Provider};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Keyring;

@@ -7,7 +7,8 @@ mod node;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anya_chain::{FollowerStatus, NodeState};
-use anya_keys::{KdfCost, Keyring, SoftwareProvider};
+use anya_keys::Keyring;
+use anya_keystore::{KdfCost, SoftwareProvider};
 use anya_primitives::{Clock, Network, SystemClock};
 use anya_server::{Limits, ListenOptions, Listeners, TlsFiles, generate_self_signed, router, serve};
 use anya_store::{Ledger, LedgerOptions, Migration};

@@ -6,7 +6,8 @@ use anya_api::{
     operation::OperationState,
     policy::{Evaluation, Verdict},
 };
-use anya_primitives::{Actor, Timestamp};
+use anya_keys::Keyring;
+use anya_primitives::{Actor, KeyId, Timestamp};
 use anya_store::TenantTx;
 
 use crate::{
@@ -60,6 +61,30 @@ pub(crate) fn pass(tx: &TenantTx<'_>, now: Timestamp, record: &Record) -> Result
             .because("approvals", "the approvals that hold now do not meet the quorum")
     };
     transition::apply(tx, now, &record, step).map(Some)
+}
+
+/// Lets the keyring sign for a prepared operation: what the wallet says that its transaction needs, and nothing else. The
+/// approvals are verified once more. A key that is not active gets nothing, and says so when it is asked to sign.
+pub(crate) fn grant(
+    tx: &TenantTx<'_>,
+    now: Timestamp,
+    record: &Record,
+    digests: &[(KeyId, Vec<[u8; 32]>)],
+) -> Result<(), Error> {
+    let present = Record::load(tx, record.id)?;
+    if present.revision != record.revision || present.state != OperationState::Prepared {
+        return Err(Error::Conflict("the operation has changed meanwhile; look at it again".to_owned()));
+    }
+    if !ballots::met(tx, &present)? {
+        return Err(Error::Conflict("the approvals that hold now do not meet the quorum".to_owned()));
+    }
+    for (key, digests) in digests {
+        match Keyring::grant(tx, present.id, *key, digests, present.expires_at, now) {
+            Ok(()) | Err(anya_keys::Error::State { .. }) => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Records what the present policy says of the operation.

@@ -188,6 +188,12 @@ impl Treasury {
             let detail = "the stored transaction is not the one that was prepared".to_owned();
             return self.fail(tenant, record, "not_what_was_approved", detail).await;
         }
+        let digests = self.inner.wallets.to_sign(tenant, wallet, &psbt, &terms).await?;
+        let (now, seen) = (self.now(), record.clone());
+        let granted = self.inner.ledger.write(tenant, move |tx| gate::grant(tx, now, &seen, &digests)).await;
+        if let Err(error) = granted {
+            return self.hold(tenant, record, error).await;
+        }
         crash::point("sign:before");
         let signed = match self.inner.wallets.sign(tenant, wallet, &psbt, &terms).await {
             Ok(signed) => signed,

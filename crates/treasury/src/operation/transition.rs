@@ -1,6 +1,7 @@
 //! The one way in which an operation changes.
 
 use anya_api::operation::{OperationState, Reason};
+use anya_keys::Keyring;
 use anya_primitives::{Actor, Timestamp};
 use anya_store::{TenantTx, Value, params};
 
@@ -150,6 +151,10 @@ pub(crate) fn apply(tx: &TenantTx<'_>, now: Timestamp, record: &Record, step: St
     );
     if tx.execute(&sql, &values)? == 0 {
         return Err(Error::Conflict("the operation has changed meanwhile; look at it again".to_owned()));
+    }
+    if record.state == OperationState::Prepared && step.to != OperationState::Prepared {
+        // It is signed as far as our keys go, or it never will be.
+        Keyring::revoke(tx, record.id)?;
     }
     let mut detail = serde_json::json!({ "from": record.state.name(), "to": step.to.name() });
     if let Some(reason) = &step.reason {

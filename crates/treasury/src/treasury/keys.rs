@@ -18,17 +18,17 @@ impl Treasury {
         let (now, actor) = (self.now(), caller.actor());
         let provider = match request.provider {
             None => self.inner.default_provider.clone(),
-            Some(name) if self.inner.keyring.providers().iter().any(|provider| provider.id() == name) => name,
+            Some(name) if self.inner.keyring.capabilities(&name).is_ok() => name,
             // The caller's mistake, where a key's own provider that is gone is the server's.
             Some(_) => return Err(Error::invalid("provider", "this server has no provider of this name")),
         };
-        let new = anya_keys::NewKey { name: request.name, spec: spec_of(request.kind), provider };
+        let new = anya_keys::NewKey::new(request.name, spec_of(request.kind), provider);
         let info = self
             .inner
             .keyring
             .generate(tenant, new, move |tx, info| -> Result<(), Error> {
                 let detail = serde_json::json!({
-                    "name": info.name, "kind": info.spec.name(), "provider": info.provider, "public": info.public,
+                    "name": info.name, "kind": info.spec.name(), "provider": info.provider(), "public": info.public,
                 });
                 audit::append(tx, now, actor, "key.created", info.id, detail)?;
                 Ok(())
@@ -41,7 +41,7 @@ impl Treasury {
     pub async fn keys(&self, caller: &Principal, query: PageQuery) -> Result<Page<Key>, Error> {
         let tenant = caller.tenant_for(Scope::Read)?;
         let (limit, after) = cursor::read::<KeyId>(&query)?;
-        let page = self.inner.keyring.list(tenant, after, limit.min(anya_keys::keyring::MAX_PAGE)).await?;
+        let page = self.inner.keyring.list(tenant, after, limit.min(anya_keys::MAX_PAGE)).await?;
         let items = page.keys.into_iter().map(|info| self.present(info)).collect::<Result<_, _>>()?;
         Ok(Page { items, next: page.next.map(String::from) })
     }
@@ -62,11 +62,7 @@ impl Treasury {
     ) -> Result<Key, Error> {
         let tenant = caller.tenant_for(Scope::KeysManage)?;
         let (now, actor) = (self.now(), caller.actor());
-        let state = match change.state {
-            KeyState::Active => anya_keys::KeyState::Active,
-            KeyState::Suspended => anya_keys::KeyState::Suspended,
-            KeyState::Destroyed => anya_keys::KeyState::Destroyed,
-        };
+        let state = state_in(change.state);
         let info = self
             .inner
             .keyring
@@ -88,23 +84,13 @@ impl Treasury {
             PublicMaterial::Rsa3072 { public_key } => (Some(hex::encode(public_key)), None),
             PublicMaterial::Aes256 => (None, None),
         };
-        let custody = self
-            .inner
-            .keyring
-            .providers()
-            .into_iter()
-            .find(|provider| provider.id() == info.provider)
-            .map_or("its provider is not configured", |provider| provider.capabilities().private_part);
+        let custody = info.replicas.first().map_or("", |replica| replica.residence.describe());
         Ok(Key {
             id: info.id,
+            provider: info.provider().to_owned(),
             name: info.name,
             kind: kind_of(info.spec),
-            state: match info.state {
-                anya_keys::KeyState::Active => KeyState::Active,
-                anya_keys::KeyState::Suspended => KeyState::Suspended,
-                anya_keys::KeyState::Destroyed => KeyState::Destroyed,
-            },
-            provider: info.provider,
+            state: state_out(info.state),
             public_key,
             fingerprint,
             custody: custody.to_owned(),
@@ -132,5 +118,27 @@ fn kind_of(spec: KeySpec) -> KeyKind {
         KeySpec::P256 => KeyKind::P256,
         KeySpec::Rsa3072 => KeyKind::Rsa3072,
         KeySpec::Aes256 => KeyKind::Aes256,
+    }
+}
+
+fn state_in(state: KeyState) -> anya_keys::KeyState {
+    match state {
+        KeyState::PreActivation => anya_keys::KeyState::PreActivation,
+        KeyState::Active => anya_keys::KeyState::Active,
+        KeyState::Suspended => anya_keys::KeyState::Suspended,
+        KeyState::Deactivated => anya_keys::KeyState::Deactivated,
+        KeyState::Compromised => anya_keys::KeyState::Compromised,
+        KeyState::Destroyed => anya_keys::KeyState::Destroyed,
+    }
+}
+
+fn state_out(state: anya_keys::KeyState) -> KeyState {
+    match state {
+        anya_keys::KeyState::PreActivation => KeyState::PreActivation,
+        anya_keys::KeyState::Active => KeyState::Active,
+        anya_keys::KeyState::Suspended => KeyState::Suspended,
+        anya_keys::KeyState::Deactivated => KeyState::Deactivated,
+        anya_keys::KeyState::Compromised => KeyState::Compromised,
+        anya_keys::KeyState::Destroyed => KeyState::Destroyed,
     }
 }

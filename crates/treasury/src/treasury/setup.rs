@@ -29,11 +29,7 @@ pub async fn bootstrap(
     let checkpoint_key = match load_checkpoint_key(keyring).await? {
         Some(key) => key,
         None => {
-            let new = NewKey {
-                name: CHECKPOINT_KEY.to_owned(),
-                spec: KeySpec::Ed25519,
-                provider: provider.to_owned(),
-            };
+            let new = NewKey::new(CHECKPOINT_KEY, KeySpec::Ed25519, provider);
             let now = clock.now();
             let info = keyring
                 .generate(TenantId::SERVER, new, move |tx, info| -> Result<(), Error> {

@@ -19,7 +19,8 @@ use anya_api::{
     wallet::{NewAddress, NewWallet, WalletScript},
 };
 use anya_chain::{Follower, FollowerConfig, NodeSource, RpcAuth, RpcConfig};
-use anya_keys::{KdfCost, Keyring, SoftwareProvider, software::SOFTWARE};
+use anya_keys::Keyring;
+use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
 use anya_primitives::{Amount, Clock, FeeRate, Network, OperatorId, SystemClock, Timestamp, WalletId};
 use anya_store::{Ledger, LedgerOptions, Migration, params};
 use anya_testkit::bitcoind::{Bitcoind, Options};

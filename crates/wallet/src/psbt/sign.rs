@@ -1,7 +1,7 @@
 //! Signing with the keyring's keys, and taking over what others signed.
 
-use anya_keys::{Message, SignAlgorithm, SignRequest, Signature, TapTweak};
-use anya_primitives::{KeyId, TenantId, WalletId};
+use anya_keys::{Authority, Message, SignAlgorithm, SignRequest, Signature, TapTweak};
+use anya_primitives::{KeyId, OperationId, TenantId, WalletId};
 use bitcoin::{EcdsaSighashType, Psbt, PublicKey, TapSighashType, bip32::DerivationPath, ecdsa, taproot};
 
 use super::{Signed, Terms, check::checked_bench, signatures::Bench};
@@ -23,8 +23,35 @@ struct Task {
 }
 
 impl Wallets {
+    /// What [`sign`](Wallets::sign) would have signed: the digests, for each key that signs by itself. The keyring signs
+    /// them once the operation was granted them.
+    ///
+    /// # Errors
+    /// Those of [`check`](Wallets::check).
+    pub async fn to_sign(
+        &self,
+        tenant: TenantId,
+        wallet: WalletId,
+        psbt: &Psbt,
+        terms: &Terms,
+    ) -> Result<Vec<(KeyId, Vec<[u8; 32]>)>> {
+        let tasks = self
+            .draft(tenant, wallet, |slot, ground, state, _, _| {
+                let mut bench = checked_bench(psbt, terms, &slot.keys, ground, state)?;
+                bench.take(psbt)?;
+                tasks(&bench)
+            })
+            .await?;
+        let digests = tasks.into_iter().filter_map(|tasks| {
+            let key = tasks.first()?.key;
+            Some((key, tasks.iter().map(|task| task.digest).collect()))
+        });
+        Ok(digests.collect())
+    }
+
     /// Checks a transaction against what was agreed, and signs it with the keys that sign by themselves, as far as
-    /// signatures are needed. Signatures that it has already are kept when they are good.
+    /// signatures are needed. Signatures that it has already are kept when they are good. The operation must have been
+    /// granted what [`to_sign`](Wallets::to_sign) says.
     ///
     /// # Errors
     /// Those of [`check`](Wallets::check); [`Error::Keys`] when a needed key cannot sign now.
@@ -45,7 +72,7 @@ impl Wallets {
         let mut made = Vec::new();
         let mut failed = None;
         for tasks in tasks {
-            match self.sign_all(tenant, spend, &tasks).await {
+            match self.sign_all(tenant, terms.operation, spend, &tasks).await {
                 Ok(signatures) => made.extend(signatures),
                 // Another key may do.
                 Err(error) => failed = failed.or(Some(error)),
@@ -72,21 +99,26 @@ impl Wallets {
     async fn sign_all(
         &self,
         tenant: TenantId,
+        operation: OperationId,
         spend: Spend,
         tasks: &[Task],
     ) -> Result<Vec<(Task, Signature)>> {
-        let mut made = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let algorithm = match spend {
-                Spend::Wpkh | Spend::Wsh => SignAlgorithm::EcdsaSecp256k1,
-                Spend::Tr => SignAlgorithm::SchnorrSecp256k1 { tweak: Some(TapTweak { merkle_root: None }) },
-            };
-            let path = Some(task.path.clone());
-            let request = SignRequest { algorithm, path, message: Message::Digest(task.digest) };
-            let signature = self.inner.keyring.sign(tenant, task.key, &request).await?;
-            made.push((task.clone(), signature));
-        }
-        Ok(made)
+        let Some(key) = tasks.first().map(|task| task.key) else { return Ok(Vec::new()) };
+        let algorithm = match spend {
+            Spend::Wpkh | Spend::Wsh => SignAlgorithm::EcdsaSecp256k1,
+            Spend::Tr => SignAlgorithm::SchnorrSecp256k1 { tweak: Some(TapTweak { merkle_root: None }) },
+        };
+        let requests: Vec<_> = tasks
+            .iter()
+            .map(|task| SignRequest {
+                algorithm,
+                path: Some(task.path.clone()),
+                message: Message::Digest(task.digest),
+            })
+            .collect();
+        let authority = Authority::Operation(operation);
+        let made = self.inner.keyring.sign_many(tenant, key, authority, &requests).await?;
+        Ok(tasks.iter().cloned().zip(made).collect())
     }
 
     /// Takes over the signatures of `other` into `base`. Both must be of the same transaction; every signature must be

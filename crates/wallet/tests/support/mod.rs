@@ -10,7 +10,8 @@
 use std::{path::Path, sync::Arc};
 
 use anya_chain::{BlockRef, BlockSink};
-use anya_keys::{KdfCost, KeySpec, Keyring, NewKey, SoftwareProvider, software::SOFTWARE};
+use anya_keys::{KeySpec, Keyring, NewKey};
+use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
 use anya_primitives::{Amount, FeeRate, KeyId, Network, OperationId, SystemClock, TenantId, WalletId};
 use anya_store::{Ledger, LedgerOptions, Migration};
 use anya_wallet::{
@@ -123,7 +124,7 @@ impl House {
     }
 
     pub(crate) async fn key(&self, name: &str) -> KeyId {
-        let new = NewKey { name: name.into(), spec: KeySpec::Bip32Seed, provider: SOFTWARE.into() };
+        let new = NewKey::new(name, KeySpec::Bip32Seed, SOFTWARE);
         self.keyring.generate(self.tenant, new, |_, _| Ok::<_, anya_keys::Error>(())).await.unwrap().id
     }
 
@@ -279,8 +280,23 @@ impl House {
         (draft, transaction)
     }
 
+    /// Grants the operation what it needs, as the treasury does with one that is approved, and signs.
+    pub(crate) async fn sign(&self, wallet: WalletId, psbt: &Psbt, terms: &Terms) -> Result<Signed, Error> {
+        let digests = self.wallets.to_sign(self.tenant, wallet, psbt, terms).await?;
+        let (operation, now) = (terms.operation, SystemClock.now());
+        let until = now.saturating_add(std::time::Duration::from_secs(60));
+        self.ledger
+            .write(self.tenant, move |tx| {
+                digests.iter().try_for_each(|(key, digests)| {
+                    Keyring::grant(tx, operation, *key, digests, until, now).map_err(Error::from)
+                })
+            })
+            .await?;
+        self.wallets.sign(self.tenant, wallet, psbt, terms).await
+    }
+
     pub(crate) async fn finish(&self, draft: &Draft, terms: &Terms) -> Transaction {
-        let signed = self.wallets.sign(self.tenant, draft.wallet, &draft.psbt, terms).await.unwrap();
+        let signed = self.sign(draft.wallet, &draft.psbt, terms).await.unwrap();
         assert!(signed.complete, "{:?}", signed.missing);
         self.wallets.finalize(self.tenant, draft.wallet, &signed.psbt, terms).await.unwrap()
     }
