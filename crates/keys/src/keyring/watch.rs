@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anya_conformance::{Canary, short_form};
 use anya_primitives::TenantId;
-use anya_provider::{Algorithm, KeySpec, Provider};
+use anya_provider::{Algorithm, Error as Fault, KeySpec, Provider};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Keyring;
@@ -141,8 +142,12 @@ impl Keyring {
     async fn short_form(&self, provider: &Arc<dyn Provider>, row: &KeyRow) -> Result<()> {
         let handle = row.handle(provider.id()).ok_or(Error::internal("a canary without its handle"))?;
         let ctx = self.context(TenantId::SERVER, &row.info, EXAMINATION);
-        let member = Member::new(provider.clone());
-        self.prove(&member, &ctx, handle, &row.info.public).await
+        let canary = Canary { ctx: &ctx, handle, public: &row.info.public };
+        let examined = short_form(provider.as_ref(), canary, ctx.deadline).await;
+        examined.map_err(|failure| {
+            let reason = format!("it did not pass its examination: {failure}");
+            Fault::Unavailable { provider: provider.id().to_owned(), reason }.into()
+        })
     }
 
     /// The provider's canary; made when there is none.
