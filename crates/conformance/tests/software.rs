@@ -42,3 +42,23 @@ async fn the_software_keystore_passes() {
         json["latencies"][0]["p99_us"].as_u64().unwrap() >= json["latencies"][0]["p50_us"].as_u64().unwrap()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_go_to_a_second_keystore() {
+    let (house, second) = (House::new().await, House::new().await);
+    let subject = Subject::new(house.software.clone()).within(brisk()).with_peer(second.software.clone());
+    let report = run(&Suite::only(&["transfer/"]), subject).await;
+    let failures: Vec<_> = report.failures().collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert_eq!(report.count("passed"), 5);
+}
+
+/// What the caller lends nothing for is said to be unknown, and is no failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_lent_is_not_exercised() {
+    let house = House::new().await;
+    let suite = Suite::only(&["kek/", "restart/"]);
+    let report = run(&suite, Subject::new(house.software.clone()).within(brisk())).await;
+    assert!(report.passed());
+    assert_eq!(report.count("not exercised"), 3);
+}
