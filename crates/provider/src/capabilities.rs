@@ -198,8 +198,12 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Whether keys of `spec` can compute `algorithm` here.
+    ///
+    /// A seed that is opened to derive from it signs where it is opened, so that a device that knows only ECDSA does
+    /// not keep its keys from BIP340.
     pub fn computes(&self, spec: KeySpec, algorithm: Algorithm) -> bool {
-        spec.allows(algorithm) && self.algorithms.contains(&algorithm)
+        let opened = spec == KeySpec::Bip32Seed && self.hd == HdMode::Sealed && self.specs.contains(&spec);
+        spec.allows(algorithm) && (opened || self.algorithms.contains(&algorithm))
     }
 
     /// Where a key of `spec` lives when `wish` is asked for, or nothing where that cannot be had.
@@ -248,6 +252,17 @@ mod tests {
         assert_eq!(token.residence_for(KeySpec::Secp256k1, Some(Residence::WorkerMemory)), None);
         let deriving = Capabilities { hd: HdMode::InDevice, ..token };
         assert_eq!(deriving.residence_for(KeySpec::Bip32Seed, None), Some(Residence::Device));
+    }
+
+    #[test]
+    fn a_seed_that_is_opened_signs_as_its_curve_can_and_a_key_as_its_device_can() {
+        let token = token();
+        assert!(token.computes(KeySpec::Bip32Seed, Algorithm::SchnorrSecp256k1));
+        assert!(!token.computes(KeySpec::Secp256k1, Algorithm::SchnorrSecp256k1));
+        assert!(!token.computes(KeySpec::Bip32Seed, Algorithm::Ed25519));
+        let deriving = Capabilities { hd: HdMode::InDevice, ..token };
+        assert!(!deriving.computes(KeySpec::Bip32Seed, Algorithm::SchnorrSecp256k1));
+        assert!(deriving.computes(KeySpec::Bip32Seed, Algorithm::EcdsaSecp256k1));
     }
 
     #[test]
