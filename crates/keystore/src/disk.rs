@@ -195,11 +195,11 @@ mod tests {
         fs::write(path.with_file_name("keystore.json.tmp-0123456789abcdef"), b"{\"hea").unwrap();
         let innocent = ["keystore.json.tmp-notes", "keystore.json.bak", "other.json.tmp-0123456789abcdef"];
         innocent.iter().for_each(|name| fs::write(path.with_file_name(name), b"").unwrap());
-        let opened = read(&path).unwrap().open(b"old").unwrap();
+        let opened = read(&path).unwrap().open(&path, b"old").unwrap();
         assert_eq!(opened.generations(), [1]);
 
         lock(&path).await.unwrap().replace(&new).unwrap();
-        assert_eq!(read(&path).unwrap().open(b"new").unwrap().generations(), [1, 2]);
+        assert_eq!(read(&path).unwrap().open(&path, b"new").unwrap().generations(), [1, 2]);
         let mut left: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -107,8 +107,8 @@ impl Keystore {
         Ok(keystore)
     }
 
-    /// The root keys, if this is the passphrase.
-    pub(crate) fn open(&self, passphrase: &[u8]) -> Result<Roots> {
+    /// The root keys, if this is the passphrase of the file, which was read from `path`.
+    pub(crate) fn open(&self, path: &Path, passphrase: &[u8]) -> Result<Roots> {
         let key = kdf::derive(passphrase, &self.header.kdf.salt, &self.header.kdf.cost)?;
         let records =
             aead::open(&key, &self.header.aad()?, &self.sealed_root).ok_or(Error::WrongPassphrase)?;
@@ -118,7 +118,10 @@ impl Keystore {
                 Roots::from_records(&records)?.filter(|roots| roots.generations() == numbers.as_slice())
             }
         }
-        .ok_or(Error::Internal("the sealed root keys are not those that the file lists"))
+        .ok_or_else(|| Error::KeystoreDamaged {
+            path: path.to_owned(),
+            reason: "its list of generations is not the one that was sealed",
+        })
     }
 
     /// What a guess at its passphrase costs.
@@ -199,13 +202,13 @@ mod tests {
     fn the_seal_covers_the_header() {
         let roots = Roots::first().unwrap();
         let good = Keystore::seal(&roots, b"passphrase", cost()).unwrap();
-        assert_eq!(good.open(b"passphrase").unwrap().key(1).unwrap(), roots.key(1).unwrap());
+        assert_eq!(good.open(Path::new("k"), b"passphrase").unwrap().key(1).unwrap(), roots.key(1).unwrap());
         let mut bad = good.clone();
         bad.header.version = 0;
-        assert!(matches!(bad.open(b"passphrase"), Err(Error::WrongPassphrase)));
+        assert!(matches!(bad.open(Path::new("k"), b"passphrase"), Err(Error::WrongPassphrase)));
         let mut bad = good;
         bad.header.format.push('2');
-        assert!(matches!(bad.open(b"passphrase"), Err(Error::WrongPassphrase)));
+        assert!(matches!(bad.open(Path::new("k"), b"passphrase"), Err(Error::WrongPassphrase)));
     }
 
     /// Whoever alters the list and mends the checksum is still found out.
@@ -218,7 +221,7 @@ mod tests {
         bad.generations = Some(vec![1, 3]);
         bad.checksum = bad.sum().unwrap();
         let bad = Keystore::parse(Path::new("k"), &bad.to_text().unwrap()).unwrap();
-        assert!(bad.open(b"passphrase").is_err());
+        assert!(matches!(bad.open(Path::new("k"), b"passphrase"), Err(Error::KeystoreDamaged { .. })));
         for numbers in [vec![], vec![2], vec![0, 1], vec![2, 1], vec![1, 1], vec![1, 2, 3]] {
             let mut bad = good.clone();
             bad.generations = Some(numbers);
@@ -234,8 +237,8 @@ mod tests {
         let text = include_bytes!("../tests/data/keystore-v1.json");
         let keystore = Keystore::parse(Path::new("k"), text).unwrap();
         assert_eq!(keystore.generations(), [1]);
-        assert_eq!(keystore.open(b"the first release").unwrap().generations(), [1]);
-        assert!(matches!(keystore.open(b"another passphrase"), Err(Error::WrongPassphrase)));
+        assert_eq!(keystore.open(Path::new("k"), b"the first release").unwrap().generations(), [1]);
+        assert!(matches!(keystore.open(Path::new("k"), b"another passphrase"), Err(Error::WrongPassphrase)));
         assert_eq!(Keystore::parse(Path::new("k"), &keystore.to_text().unwrap()).unwrap(), keystore);
     }
 }

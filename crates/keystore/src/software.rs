@@ -115,7 +115,7 @@ impl SoftwareProvider {
                     "the passphrase of this keystore is cheap to guess: change it with the default cost"
                 );
             }
-            Ok((Change::Open(keystore.open(passphrase.expose_secret().as_bytes())?), ()))
+            Ok((Change::Open(keystore.open(&file, passphrase.expose_secret().as_bytes())?), ()))
         };
         self.slow.change(Instant::now() + UNSEAL_WITHIN, open).await
     }
@@ -147,9 +147,10 @@ impl SoftwareProvider {
         long_enough(&new)?;
         let deadline = Instant::now() + UNSEAL_WITHIN;
         let lock = Lock::take(&self.path, &self.id, deadline).await?;
+        let file = self.path.clone();
         self.slow
             .run(deadline, move |_, _| {
-                let roots = lock.read()?.open(old.expose_secret().as_bytes())?;
+                let roots = lock.read()?.open(&file, old.expose_secret().as_bytes())?;
                 lock.replace(&Keystore::seal(&roots, new.expose_secret().as_bytes(), cost)?)
             })
             .await
@@ -238,7 +239,7 @@ impl SoftwareProvider {
                 let passphrase = passphrase.expose_secret().as_bytes();
                 let keystore = lock.read()?;
                 // The file's, not those in memory: another process may have added a generation.
-                let held = keystore.open(passphrase)?;
+                let held = keystore.open(&path, passphrase)?;
                 if !held.continue_from(open) {
                     let reason = "it is not the one that is open, or an older copy of it";
                     return Err(Error::KeystoreDamaged { path, reason });
