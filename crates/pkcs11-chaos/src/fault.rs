@@ -109,7 +109,8 @@ pub enum FaultKind {
     Segfault,
     /// Brings the process down with SIGABRT.
     Abort,
-    /// Is not forwarded, and answers with this value.
+    /// Answers with this value. It is not forwarded, but for calls that end an operation of their session even when
+    /// they fail: those are, and their outcome is dropped.
     Return(u64),
     /// All sessions of the call's slot are really closed before it is forwarded, so that it and later calls fail by
     /// themselves. Without a session in the call, those of every slot are.

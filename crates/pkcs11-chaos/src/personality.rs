@@ -25,7 +25,10 @@ pub(crate) const CKM_CLOUDHSM_AES_KEY_WRAP_ZERO_PAD: CK_MECHANISM_TYPE = 0x8000_
 /// * `CKA_PRIVATE` must be true on keys of every class, `CKR_ATTRIBUTE_VALUE_INVALID` else (AWS user guide, "Key
 ///   attributes", note on `CKA_PRIVATE`; OpenSC#2747);
 /// * `CKM_RSA_AES_KEY_WRAP`, no EdDSA, and AES key wrap under vendor mechanisms only (AWS user guide, "Supported mechanisms");
-/// * ECDH with an X9.63 key derivation function only (same page);
+/// * AES-GCM takes no nonce: twelve zero bytes are given, and the device writes its own there, else
+///   `CKR_MECHANISM_PARAM_INVALID` (same page, note 1);
+/// * ECDH with an X9.63 key derivation function only; here also with one it is refused, because SoftHSM2 has
+///   none (same page);
 /// * a new token key answers `CKR_FUNCTION_FAILED` until it is on two HSMs (AWS user guide, "Key synchronization and
 ///   durability settings"): [`Chaos::quorum_delay`](crate::Chaos::quorum_delay).
 ///
@@ -92,6 +95,8 @@ pub(crate) struct Quirks {
     pub(crate) only_private_objects: bool,
     pub(crate) kdf_needed: bool,
     pub(crate) quorum: bool,
+    /// The device makes the nonce of AES-GCM and writes it into the parameter.
+    pub(crate) device_nonce: bool,
     pub(crate) no_session_objects: bool,
     pub(crate) printable_ed25519: bool,
     pub(crate) lying_origin: bool,
@@ -115,6 +120,7 @@ impl Personality {
             only_private_objects: false,
             kdf_needed: false,
             quorum: false,
+            device_nonce: false,
             no_session_objects: false,
             printable_ed25519: false,
             lying_origin: false,
@@ -146,6 +152,7 @@ impl Personality {
             only_private_objects: true,
             kdf_needed: true,
             quorum: true,
+            device_nonce: true,
             ..*NONE
         };
         const LUNA: &Quirks = &Quirks {

@@ -4,11 +4,11 @@ use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
 use cryptoki_sys::{
     CK_ATTRIBUTE_TYPE, CK_FALSE, CK_KEY_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_TRUE,
-    CKA_ALWAYS_SENSITIVE, CKA_CLASS, CKA_EC_PARAMS, CKA_EC_POINT, CKA_EXTRACTABLE, CKA_KEY_TYPE, CKA_LOCAL,
-    CKA_NEVER_EXTRACTABLE, CKA_PRIVATE, CKA_SENSITIVE, CKA_START_DATE, CKA_SUBJECT, CKA_TOKEN, CKA_VALUE,
-    CKK_EC, CKK_EC_EDWARDS, CKK_GENERIC_SECRET, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY,
-    CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID,
-    CKR_CURVE_NOT_SUPPORTED, CKR_DEVICE_MEMORY,
+    CKA_ALWAYS_SENSITIVE, CKA_CLASS, CKA_DECRYPT, CKA_EC_PARAMS, CKA_EC_POINT, CKA_ENCRYPT, CKA_EXTRACTABLE,
+    CKA_KEY_TYPE, CKA_LOCAL, CKA_NEVER_EXTRACTABLE, CKA_PRIVATE, CKA_SENSITIVE, CKA_SUBJECT, CKA_TOKEN,
+    CKA_UNWRAP, CKA_VALUE, CKA_WRAP, CKK_EC, CKK_EC_EDWARDS, CKK_GENERIC_SECRET, CKO_PRIVATE_KEY,
+    CKO_PUBLIC_KEY, CKO_SECRET_KEY, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID,
+    CKR_ATTRIBUTE_VALUE_INVALID, CKR_CURVE_NOT_SUPPORTED, CKR_DEVICE_MEMORY,
 };
 
 use super::{
@@ -26,8 +26,6 @@ const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 const ED25519_PRINTABLE: &[u8] = b"\x13\x0cedwards25519";
 /// Before a private key's point, which is hidden in an attribute that nothing else uses.
 const POINT_MARK: &[u8] = b"anya-chaos-point";
-/// Before what a caller asked of a seed's secrecy, hidden likewise in a date of eight bytes.
-const SEED_MARK: &[u8; 6] = b"chaos:";
 
 /// secp256k1 in DER, for objects made by the module itself.
 pub(super) fn secp256k1() -> &'static [u8] {
@@ -68,7 +66,7 @@ pub(super) fn answer(
         if let Some(meta) = Meta::of(module, session, object) {
             return meta.answer(module, session, object, class, kind);
         }
-        if class == CKO_SECRET_KEY && key_type == Some(CKK_GENERIC_SECRET) {
+        if class == CKO_SECRET_KEY {
             return seed_answer(module, session, object, kind);
         }
     }
@@ -151,31 +149,39 @@ pub(super) fn translate(verdict: &Verdict, template: &mut Template) {
     }
 }
 
-/// Keeps a seed readable beneath, for BIP32, and notes how secret the caller wants it.
+/// Keeps a seed readable beneath, for BIP32, and notes how secret the caller wants it: in the flags of uses that a
+/// generic secret has none of.
 pub(super) fn open_seed(verdict: &Verdict, template: &mut Template) {
     if !verdict.quirks.bip32 {
         return;
     }
     let sensitive = template.flag(CKA_SENSITIVE).unwrap_or(true);
     let extractable = template.flag(CKA_EXTRACTABLE).unwrap_or(false);
-    let mut note = SEED_MARK.to_vec();
-    note.extend([u8::from(sensitive), u8::from(extractable)]);
-    template.set(CKA_START_DATE, note);
-    template.set_flag(CKA_SENSITIVE, false);
-    template.set_flag(CKA_EXTRACTABLE, true);
+    let flags = [
+        (CKA_ENCRYPT, sensitive),
+        (CKA_DECRYPT, extractable),
+        (CKA_WRAP, false),
+        (CKA_UNWRAP, false),
+        (CKA_SENSITIVE, false),
+        (CKA_EXTRACTABLE, true),
+    ];
+    flags.into_iter().for_each(|(kind, value)| template.set_flag(kind, value));
 }
 
-/// Whether a seed or a BIP32 key may be wrapped.
+/// Whether a seed is sensitive and extractable, as far as its maker is concerned.
 pub(super) fn seed_flags(
     module: &Module,
     session: CK_SESSION_HANDLE,
     object: CK_OBJECT_HANDLE,
 ) -> Option<(bool, bool)> {
-    let note = module.forward.attribute(session, object, CKA_START_DATE)?;
-    match note.strip_prefix(SEED_MARK) {
-        Some([sensitive, extractable]) => Some((*sensitive != 0, *extractable != 0)),
-        _ => None,
+    let own = &module.forward;
+    let is = |kind, value| own.number(session, object, kind) == Some(value);
+    if !is(CKA_CLASS, CKO_SECRET_KEY) || !is(CKA_KEY_TYPE, CKK_GENERIC_SECRET) {
+        return None;
     }
+    let flag = |kind| own.flag(session, object, kind);
+    let marked = flag(CKA_WRAP) == Some(false) && flag(CKA_UNWRAP) == Some(false);
+    marked.then_some((flag(CKA_ENCRYPT)?, flag(CKA_DECRYPT)?))
 }
 
 fn seed_answer(
@@ -189,7 +195,7 @@ fn seed_answer(
         CKA_SENSITIVE | CKA_ALWAYS_SENSITIVE => Some(Answer::flag(sensitive)),
         CKA_EXTRACTABLE => Some(Answer::flag(extractable)),
         CKA_NEVER_EXTRACTABLE => Some(Answer::flag(!extractable)),
-        CKA_START_DATE => Some(Answer::Bytes(Vec::new())),
+        CKA_ENCRYPT | CKA_DECRYPT => Some(Answer::flag(false)),
         CKA_VALUE if sensitive || !extractable => Some(Answer::Refused(CKR_ATTRIBUTE_SENSITIVE)),
         _ => None,
     }
@@ -340,4 +346,29 @@ const fn hex(text: &str) -> [u8; 32] {
 
 const fn digit(character: u8) -> u8 {
     if character >= b'a' { character - b'a' + 10 } else { character - b'0' }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // `openssl ecparam -name secp256k1 -param_enc explicit -outform DER`.
+    const OPENSSL: &str = "3081e0020101302c06072a8648ce3d0101022100fffffffffffffffffffffffffffffffffffffffffffffffff\
+        ffffffefffffc2f30440420000000000000000000000000000000000000000000000000000000000000000004200000000000000000000\
+        00000000000000000000000000000000000000000000704410479be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f\
+        81798483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8022100fffffffffffffffffffffffffffffffebaae\
+        dce6af48a03bbfd25e8cd0364141020101";
+
+    #[test]
+    fn a_curve_is_spelt_out_as_openssl_does() {
+        let text: String = explicit_secp256k1().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, OPENSSL);
+    }
+
+    #[test]
+    fn a_scalar_is_padded_to_its_length() {
+        assert_eq!(scalar(&[0, 0, 7]).unwrap()[31], 7);
+        assert_eq!(scalar(&[0xff; 32]).unwrap(), [0xff; 32]);
+        assert!(scalar(&[1; 33]).is_none());
+    }
 }

@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BYTE, CK_ECDH1_DERIVE_PARAMS, CK_MECHANISM, CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_RV,
-    CK_SESSION_HANDLE, CK_ULONG, CKA_CLASS, CKA_EC_POINT, CKA_EXTRACTABLE, CKA_KEY_TYPE, CKA_PRIVATE,
-    CKA_SENSITIVE, CKA_SUBJECT, CKA_TOKEN, CKD_NULL, CKK_EC, CKK_GENERIC_SECRET, CKM_EC_EDWARDS_KEY_PAIR_GEN,
-    CKM_ECDH1_DERIVE, CKM_GENERIC_SECRET_KEY_GEN, CKM_RSA_AES_KEY_WRAP, CKO_PRIVATE_KEY, CKO_SECRET_KEY,
-    CKR_ARGUMENTS_BAD, CKR_FUNCTION_FAILED, CKR_KEY_NOT_WRAPPABLE, CKR_KEY_UNEXTRACTABLE,
-    CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OK, CKR_SESSION_READ_ONLY,
+    CK_ATTRIBUTE, CK_BYTE, CK_ECDH1_DERIVE_PARAMS, CK_GCM_PARAMS, CK_MECHANISM, CK_MECHANISM_TYPE,
+    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKA_CLASS, CKA_EC_POINT, CKA_EXTRACTABLE,
+    CKA_KEY_TYPE, CKA_PRIVATE, CKA_SENSITIVE, CKA_SUBJECT, CKA_TOKEN, CKD_NULL, CKK_EC, CKK_GENERIC_SECRET,
+    CKM_AES_GCM, CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_ECDH1_DERIVE, CKM_GENERIC_SECRET_KEY_GEN,
+    CKM_RSA_AES_KEY_WRAP, CKO_PRIVATE_KEY, CKO_SECRET_KEY, CKR_ARGUMENTS_BAD, CKR_FUNCTION_FAILED,
+    CKR_KEY_NOT_WRAPPABLE, CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OK,
+    CKR_SESSION_READ_ONLY,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     call,
     forward::forward,
     rsa_aes,
-    template::Template,
+    template::{Template, raw_slice},
 };
 use crate::{chaos::lock, function::Function};
 
@@ -73,11 +74,42 @@ pub(super) unsafe extern "C" fn C_EncryptInit(
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
     call(Function::EncryptInit, Scope::Session(session), false, |module, verdict| {
-        match admit_use(module, verdict, session, mechanism, &[key]) {
+        let admitted = admit_use(module, verdict, session, mechanism, &[key])
+            // SAFETY: as the caller promises.
+            .and_then(|()| unsafe { give_nonce(module, verdict, session, mechanism) });
+        match admitted {
             Ok(()) => forward!(module, C_EncryptInit(session, mechanism, key)),
             Err(rv) => rv,
         }
     })
+}
+
+/// Writes a nonce of the device's own into the parameter of AES-GCM, in which there must be none.
+///
+/// # Safety
+/// The parameter of AES-GCM is what PKCS#11 says.
+unsafe fn give_nonce(
+    module: &Module,
+    verdict: &Verdict,
+    session: CK_SESSION_HANDLE,
+    mechanism: *const CK_MECHANISM,
+) -> Result<(), CK_RV> {
+    if !verdict.quirks.device_nonce || kind_of(mechanism) != Some(CKM_AES_GCM) {
+        return Ok(());
+    }
+    // SAFETY: as promised; `ulIvLen` bytes lie at `pIv`.
+    let (place, nonce) = unsafe {
+        let params =
+            (*mechanism).pParameter.cast::<CK_GCM_PARAMS>().as_ref().ok_or(CKR_MECHANISM_PARAM_INVALID)?;
+        (params.pIv, raw_slice(params.pIv.cast_const(), params.ulIvLen).ok_or(CKR_MECHANISM_PARAM_INVALID)?)
+    };
+    if nonce != [0; 12] {
+        return Err(CKR_MECHANISM_PARAM_INVALID);
+    }
+    match forward!(module, C_GenerateRandom(session, place, 12)) {
+        CKR_OK => Ok(()),
+        rv => Err(rv),
+    }
 }
 
 pub(super) unsafe extern "C" fn C_DecryptInit(

@@ -92,6 +92,8 @@ struct Verdict {
     plan: Arc<Plan>,
     personality: Personality,
     quirks: &'static Quirks,
+    /// The return value of a call that is not to succeed.
+    answer: Option<CK_RV>,
     late: Duration,
     wrong: Option<(FaultId, WrongAnswer)>,
     full: Option<Planned>,
@@ -187,10 +189,14 @@ impl Module {
                 Scope::Slot(_) | Scope::Library => (),
             }
         }
-        let verdict = match self.judge(plan, function, scope, sizing) {
-            Ok(verdict) => verdict,
-            Err(rv) => return rv,
-        };
+        let verdict = self.judge(plan, function, scope, sizing);
+        if let Some(rv) = verdict.answer {
+            if ends_operation(function) {
+                let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+                body(self, &verdict);
+            }
+            return rv;
+        }
         let rv = if function == Function::WaitForSlotEvent {
             body(self, &verdict)
         } else {
@@ -203,20 +209,14 @@ impl Module {
         rv
     }
 
-    /// Does to the call what comes before it is forwarded, and tells what comes after; the return value, where it is
-    /// not forwarded at all.
-    fn judge(
-        &self,
-        plan: Arc<Plan>,
-        function: Function,
-        scope: Scope,
-        sizing: bool,
-    ) -> Result<Verdict, CK_RV> {
+    /// Does to the call what comes before it is forwarded, and tells what comes after.
+    fn judge(&self, plan: Arc<Plan>, function: Function, scope: Scope, sizing: bool) -> Verdict {
         let personality = self.personality.unwrap_or(plan.personality);
         let mut verdict = Verdict {
             plan: Arc::clone(&plan),
             personality,
             quirks: personality.quirks(),
+            answer: None,
             late: Duration::ZERO,
             wrong: None,
             full: None,
@@ -226,7 +226,7 @@ impl Module {
             pin_tries: None,
         };
         let Some(control) = self.control.as_ref().filter(|_| !sizing) else {
-            return Ok(verdict);
+            return verdict;
         };
         for planned in &plan.faults {
             let Planned { id, slot, fault } = planned;
@@ -255,7 +255,7 @@ impl Module {
                 },
                 FaultKind::Segfault => fault_memory(),
                 FaultKind::Abort => std::process::abort(),
-                FaultKind::Return(rv) => return Err(*rv),
+                FaultKind::Return(rv) => verdict.answer = Some(*rv),
                 FaultKind::InvalidateSessions => self.close_sessions(scope),
                 FaultKind::LogOut => self.log_out(scope),
                 FaultKind::Wrong(answer) => verdict.wrong = Some((*id, *answer)),
@@ -268,7 +268,7 @@ impl Module {
                 FaultKind::RemoveToken | FaultKind::TokenFull => (),
             }
         }
-        Ok(verdict)
+        verdict
     }
 
     /// The plan as it stands now.
@@ -367,6 +367,31 @@ impl Module {
             change(note);
         }
     }
+}
+
+/// Whether a call ends what was begun in its session even when it fails (PKCS#11 v2.40, 5.2). The module that is
+/// forwarded to has to hear of the end; what it computes for it is lost.
+fn ends_operation(function: Function) -> bool {
+    use Function::{
+        Decrypt, DecryptFinal, Digest, DigestFinal, Encrypt, EncryptFinal, FindObjectsFinal, Sign, SignFinal,
+        SignRecover, Verify, VerifyFinal, VerifyRecover,
+    };
+    matches!(
+        function,
+        Decrypt
+            | DecryptFinal
+            | Digest
+            | DigestFinal
+            | Encrypt
+            | EncryptFinal
+            | FindObjectsFinal
+            | Sign
+            | SignFinal
+            | SignRecover
+            | Verify
+            | VerifyFinal
+            | VerifyRecover
+    )
 }
 
 /// Writes where nobody may, so that the kernel sends SIGSEGV.
