@@ -161,8 +161,8 @@ pub(crate) mod capability {
     pub(crate) const DELETE_HMAC_KEY: u8 = 0x2b;
     pub(crate) const CHANGE_AUTHENTICATION_KEY: u8 = 0x2e;
 
-    /// What the key of a new device may do: everything that has a number.
-    pub(crate) const EVERY: u64 = (1 << 0x36) - 1;
+    /// What the key of a new device may do and pass on, as clients write `all`.
+    pub(crate) const EVERY: u64 = u64::MAX;
 }
 
 pub(crate) mod kind {

@@ -146,6 +146,7 @@ impl Device {
     pub(crate) fn identity(&mut self) -> Result<&Identity, DeviceError> {
         if self.memory.identity.is_none() {
             self.memory.identity = Some(Identity::new(self.memory.serial)?);
+            self.save().map_err(|_| DeviceError::StorageFailed)?;
         }
         self.memory.identity.as_ref().ok_or(DeviceError::StorageFailed)
     }

@@ -49,8 +49,8 @@ pub(crate) fn generate(algorithm: u8) -> Result<Vec<u8>, DeviceError> {
 /// Checks a secret that comes from outside.
 pub(crate) fn take_in(algorithm: u8, secret: &[u8]) -> Result<Vec<u8>, DeviceError> {
     let fits = match algorithm {
-        algorithm::EC_K256 => k256::SecretKey::from_slice(secret).is_ok(),
-        algorithm::EC_P256 => p256::SecretKey::from_slice(secret).is_ok(),
+        algorithm::EC_K256 => secret.len() == 32 && k256_key(secret).is_ok(),
+        algorithm::EC_P256 => secret.len() == 32 && p256_key(secret).is_ok(),
         algorithm::ED25519 => secret.len() == 32,
         algorithm::RSA_2048 => secret.len() == 256 && rsa(secret).is_ok(),
         algorithm::RSA_3072 => secret.len() == 384 && rsa(secret).is_ok(),
@@ -121,6 +121,16 @@ pub(crate) fn to_wire(algorithm: u8, secret: &[u8]) -> Result<Vec<u8>, DeviceErr
             }
             None => secret.to_vec(),
         }),
+    }
+}
+
+/// The length of what [`to_wire`] makes, which is asked for more often than the thing itself.
+pub(crate) fn wire_len(algorithm: u8, secret: usize) -> usize {
+    match algorithm {
+        algorithm::EC_K256 | algorithm::EC_P256 => 3 * secret,
+        algorithm::ED25519 => 2 * secret,
+        algorithm::RSA_2048 | algorithm::RSA_3072 => 7 * secret / 2,
+        _ => hmac_of(algorithm).map_or(secret, |(_, block)| 2 * block),
     }
 }
 
@@ -355,6 +365,7 @@ mod tests {
         for algorithm in [algorithm::EC_K256, algorithm::EC_P256, algorithm::ED25519, algorithm::RSA_2048] {
             let made = generate(algorithm).unwrap();
             let wire = to_wire(algorithm, &made).unwrap();
+            assert_eq!(wire.len(), wire_len(algorithm, made.len()));
             let secret = from_wire(algorithm, &wire).unwrap();
             assert_eq!(secret, made);
             let mut spoilt = wire.clone();

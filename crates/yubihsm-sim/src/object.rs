@@ -46,7 +46,8 @@ impl Object {
 
     /// The length of what is stored, in bytes.
     pub(crate) fn length(&self) -> u16 {
-        self.wire().ok().and_then(|wire| u16::try_from(wire.len()).ok()).unwrap_or(u16::MAX)
+        let delegated = if self.delegates() { 8 } else { 0 };
+        u16::try_from(delegated + keys::wire_len(self.algorithm, self.secret.len())).unwrap_or(u16::MAX)
     }
 
     pub(crate) fn pages(&self) -> usize {
