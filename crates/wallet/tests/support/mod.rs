@@ -12,11 +12,11 @@ use std::{path::Path, sync::Arc};
 use anya_chain::{BlockRef, BlockSink};
 use anya_keys::{KeySpec, Keyring, NewKey};
 use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
-use anya_primitives::{Amount, FeeRate, KeyId, Network, OperationId, SystemClock, TenantId, WalletId};
+use anya_primitives::{Amount, Clock, FeeRate, KeyId, Network, OperationId, SystemClock, TenantId, WalletId};
 use anya_store::{Ledger, LedgerOptions, Migration};
 use anya_wallet::{
-    Cosigner, Draft, DraftRequest, Error, NewWallet, Recipient, ScriptKind, Signer, Terms, WalletInfo,
-    Wallets,
+    Cosigner, Draft, DraftRequest, Error, NewWallet, Recipient, ScriptKind, Signed, Signer, Terms,
+    WalletInfo, Wallets,
 };
 use bitcoin::{
     Address, Block, BlockHash, CompactTarget, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn,
