@@ -288,6 +288,9 @@ impl Seat {
             (Residence::DeviceWrapped, spec) => self.plan.wrapped.contains(&spec),
             _ => false,
         };
+        if fits && make.transferable && !self.can_leave(key.spec) {
+            return Err(Fault::Unsupported(format!("make {} keys that can leave it", key.spec)).into());
+        }
         if fits {
             return Ok(());
         }

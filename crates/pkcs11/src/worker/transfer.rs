@@ -73,9 +73,18 @@ fn oaep() -> PkcsOaepParams<'static> {
 impl Seat {
     fn transfer_way(&self, spec: KeySpec) -> Outcome<TransferWay> {
         match self.plan.transfer {
-            Some(way) if spec != KeySpec::Bip32Seed || self.plan.hd == HdMode::Sealed => Ok(way),
+            Some(way) if self.can_leave(spec) => Ok(way),
             _ => Err(Fault::Unsupported(format!("move {spec} keys")).into()),
         }
+    }
+
+    /// Whether keys of this sort can be wrapped for another provider at all.
+    pub(crate) fn can_leave(&self, spec: KeySpec) -> bool {
+        let wrappable = match spec {
+            KeySpec::Bip32Seed => self.plan.hd == HdMode::Sealed,
+            spec => self.profile().wrapped.contains(&spec),
+        };
+        self.plan.transfer.is_some() && wrappable
     }
 
     /// Makes an RSA key for one key to come in under.
