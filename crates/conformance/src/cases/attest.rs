@@ -46,7 +46,28 @@ pub(crate) async fn kind(lab: &Arc<Lab>) -> Verdict {
         must(sound, || format!("the evidence about a {} key is empty or malformed", key.ctx.spec))?;
         count += 1;
     }
+    if let Some(note) = claims_of_an_import(lab).await? {
+        return passed(format!("{count} keys; {note}"));
+    }
     passed(format!("{count} keys"))
+}
+
+/// Devices exist that say of an imported key that it never left them: claims are worth that much.
+async fn claims_of_an_import(lab: &Arc<Lab>) -> Result<Option<String>, Stop> {
+    let Some(spec) = lab.usable().into_iter().find(|spec| lab.capabilities.imports.contains(spec)) else {
+        return Ok(None);
+    };
+    let key = lab.import(spec, &lab.new_secret(spec)?).await?;
+    let Evidence::Claims { claims } = evidence(lab, &key, &crate::ask::random()?).await? else {
+        return Ok(None);
+    };
+    let said = |name: &&str| claims.get(*name).is_some_and(|value| value == "true");
+    let false_claims: Vec<_> =
+        ["CKA_LOCAL", "CKA_ALWAYS_SENSITIVE", "CKA_NEVER_EXTRACTABLE"].into_iter().filter(said).collect();
+    if false_claims.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(format!("of an imported {spec} key the device claims {}", false_claims.join(", "))))
 }
 
 /// Evidence that can hold a nonce is made for the nonce.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anya_provider::{KekStatus, KeyTemplate, Residence, Rewrapped};
+use secrecy::SecretString;
 
 use super::truth::{Undeclared, not_declared};
 use crate::{
@@ -45,6 +46,7 @@ pub(crate) async fn rotation(lab: &Arc<Lab>) -> Verdict {
         "the current generation is not the last of the list".to_owned()
     })?;
     let before = lab.shared_keys().await?;
+    wrong_passphrase(lab, &original).await?;
     let first = rotate(lab, &original).await?;
     let mut keys = Vec::new();
     for spec in lab.usable() {
@@ -84,6 +86,21 @@ pub(crate) async fn rotation(lab: &Arc<Lab>) -> Verdict {
         lab.works(key).await?;
     }
     passed(format!("{} handles wrapped again", renewed.len()))
+}
+
+/// Where a passphrase is needed, another does nothing.
+async fn wrong_passphrase(lab: &Arc<Lab>, before: &KekStatus) -> Result<(), Stop> {
+    if !matches!(lab.kek, KekLeave::Renew { passphrase: Some(_) }) {
+        return Ok(());
+    }
+    let (deadline, provider) = (lab.later(), lab.provider());
+    let wrong = Some(SecretString::from("not the passphrase of any keystore"));
+    let call = provider.rotate_kek(wrong, deadline);
+    must(lab.answer("renew the sealing key", deadline, call).await?.is_err(), || {
+        "the sealing key was renewed with a wrong passphrase".to_owned()
+    })?;
+    let after = lab.get("tell the generations", deadline, provider.kek_status(deadline)).await?;
+    must(after == *before, || "a wrong passphrase changed the generations".to_owned())
 }
 
 async fn retire(lab: &Arc<Lab>, first: &KekStatus, second: &KekStatus) -> Result<(), Stop> {
