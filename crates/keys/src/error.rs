@@ -35,7 +35,9 @@ pub enum Error {
         rule: &'static str,
     },
     /// The key's limit is used up.
-    #[error("key {key} has been used {uses} times in this window, as often as its limit allows: wait {wait_seconds} s")]
+    #[error(
+        "key {key} has been used {uses} times in this window, as often as its limit allows: wait {wait_seconds} s"
+    )]
     Limit {
         /// The key.
         key: KeyId,
@@ -69,7 +71,9 @@ pub enum Error {
         reasons: String,
     },
     /// Old handles still need the generation that was to be retired.
-    #[error("generation {generation} of provider `{provider}` still seals {handles} handles: rewrap them first")]
+    #[error(
+        "generation {generation} of provider `{provider}` still seals {handles} handles: rewrap them first"
+    )]
     KekInUse {
         /// The provider.
         provider: String,

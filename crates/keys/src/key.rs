@@ -60,11 +60,16 @@ impl NewKey {
         self.usage.check(self.spec)?;
         self.dates.check(now)?;
         if self.replicas.len() >= MAX_REPLICAS {
-            return Err(Error::invalid("replicas", format!("at most {} beside the first provider", MAX_REPLICAS - 1)));
+            return Err(Error::invalid(
+                "replicas",
+                format!("at most {} beside the first provider", MAX_REPLICAS - 1),
+            ));
         }
         let mut all: Vec<_> = self.replicas.iter().chain([&self.provider]).collect();
         all.sort();
-        if let Some(twice) = all.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first()) {
+        if let Some(twice) =
+            all.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first())
+        {
             return Err(Error::invalid("replicas", format!("`{twice}` is named twice")));
         }
         Ok(())

@@ -17,15 +17,15 @@ mod state;
 mod usage;
 
 pub use anya_provider::{
-    Algorithm, Attestation, Capabilities, Evidence, HdMode, Health, ImportMaterial, KekStatus, KeySpec, KeyTemplate,
-    MAX_MESSAGE, Message, Objective, Provider, ProviderKind, PublicMaterial, Residence, SignAlgorithm, SignRequest,
-    Signature, TapTweak,
+    Algorithm, Attestation, Capabilities, Evidence, HdMode, Health, ImportMaterial, KekStatus, KeySpec,
+    KeyTemplate, MAX_MESSAGE, Message, Objective, Provider, ProviderKind, PublicMaterial, Residence,
+    SignAlgorithm, SignRequest, Signature, TapTweak,
 };
 pub use error::{Error, Result};
 pub use key::{KeyDates, KeyInfo, KeyPage, MAX_NAME, MAX_PAGE, MAX_REPLICAS, NewKey, Replica};
 pub use keyring::{
-    AccountKey, Deadlines, DestructionProof, DrillReport, DrillStep, DueEvent, ErasedShare, Finding, FindingKind,
-    Keyring, MIGRATIONS, ProviderStatus, Reconciliation, RewrapReport, Schedule, Signed, Watch,
+    AccountKey, Deadlines, DestructionProof, DrillReport, DrillStep, DueEvent, ErasedShare, Finding,
+    FindingKind, Keyring, MIGRATIONS, ProviderStatus, Reconciliation, RewrapReport, Schedule, Signed, Watch,
 };
 pub use state::KeyState;
 pub use usage::{Authority, KeyUsage, UseLimit};

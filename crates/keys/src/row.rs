@@ -238,13 +238,7 @@ pub(crate) fn swap_handle(
 }
 
 /// Forgets the handle of a destroyed key that its provider has erased.
-pub(crate) fn erase(
-    tx: &TenantTx<'_>,
-    key: KeyId,
-    provider: &str,
-    how: &str,
-    now: Timestamp,
-) -> Result<()> {
+pub(crate) fn erase(tx: &TenantTx<'_>, key: KeyId, provider: &str, how: &str, now: Timestamp) -> Result<()> {
     tx.execute(
         "UPDATE key_replicas SET handle = NULL, erased_at = :now, erasure = :how
          WHERE tenant = :tenant AND key = :key AND provider = :provider AND erased_at IS NULL",
@@ -254,7 +248,10 @@ pub(crate) fn erase(
 }
 
 /// How each share of a destroyed key went: provider, `object` or `handle`, when.
-pub(crate) fn erasures(tx: &TenantTx<'_>, key: KeyId) -> Result<Vec<(String, Option<String>, Option<Timestamp>)>> {
+pub(crate) fn erasures(
+    tx: &TenantTx<'_>,
+    key: KeyId,
+) -> Result<Vec<(String, Option<String>, Option<Timestamp>)>> {
     tx.query(
         "SELECT provider, erasure, erased_at FROM key_replicas WHERE tenant = :tenant AND key = :key ORDER BY place",
         &params! { "key" => key },
@@ -338,7 +335,8 @@ pub(crate) fn held_by(
     after: Option<(TenantId, KeyId)>,
     limit: u32,
 ) -> Result<Vec<Held>> {
-    let (tenant, key) = after.map_or_else(Default::default, |(tenant, key)| (tenant.to_string(), key.to_string()));
+    let (tenant, key) =
+        after.map_or_else(Default::default, |(tenant, key)| (tenant.to_string(), key.to_string()));
     tx.query(
         "SELECT r.tenant, r.key, r.handle, r.residence, k.spec, k.version, k.state FROM key_replicas AS r
          JOIN keys AS k ON k.tenant = r.tenant AND k.id = r.key

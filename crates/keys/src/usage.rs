@@ -53,12 +53,18 @@ impl KeyUsage {
                 return Err(Error::invalid("usage.algorithms", "name at least one, or leave it out"));
             }
             if let Some(wrong) = algorithms.iter().find(|algorithm| !spec.allows(**algorithm)) {
-                return Err(Error::invalid("usage.algorithms", format!("a {spec} key cannot compute {wrong}")));
+                return Err(Error::invalid(
+                    "usage.algorithms",
+                    format!("a {spec} key cannot compute {wrong}"),
+                ));
             }
         }
         if let Some(limit) = self.limit {
             if limit.uses == 0 {
-                return Err(Error::invalid("usage.limit.uses", "use at least 1; suspend a key that shall not be used"));
+                return Err(Error::invalid(
+                    "usage.limit.uses",
+                    "use at least 1; suspend a key that shall not be used",
+                ));
             }
             if !(1..=LONGEST_WINDOW).contains(&limit.seconds) {
                 return Err(Error::invalid("usage.limit.seconds", "use 1 second to 366 days"));

@@ -6,8 +6,8 @@ mod common;
 use std::collections::HashSet;
 
 use anya_keys::{
-    Error, ImportMaterial, KeyInfo, KeySpec, KeyState, Keyring, Message, PublicMaterial, SignAlgorithm, SignRequest,
-    Signature,
+    Error, ImportMaterial, KeyInfo, KeySpec, KeyState, Keyring, Message, PublicMaterial, SignAlgorithm,
+    SignRequest, Signature,
 };
 use anya_keystore::SOFTWARE;
 use anya_primitives::{Classified as _, ErrorKind, KeyId, TenantId};
@@ -272,7 +272,10 @@ async fn another_tenant_has_no_part_in_a_key() {
     let stranger = TenantId::new();
     let ring = &house.keyring;
     assert!(matches!(ring.get(stranger, key.id).await, Err(Error::NotFound(_))));
-    assert!(matches!(common::sign(ring, stranger, key.id, &request(key.spec)).await, Err(Error::NotFound(_))));
+    assert!(matches!(
+        common::sign(ring, stranger, key.id, &request(key.spec)).await,
+        Err(Error::NotFound(_))
+    ));
     let path = "m/84'/0'/0'".parse().unwrap();
     assert!(matches!(ring.account_xpub(stranger, key.id, &path).await, Err(Error::NotFound(_))));
     let state = ring.set_state(stranger, key.id, KeyState::Suspended, nothing).await;
@@ -349,14 +352,19 @@ async fn a_damaged_handle_is_refused_wherever_the_damage_is() {
     }
     for length in [0, 1, 60, 61, good.len() - 1] {
         house.set_handle(house.tenant, key.id, good[..length].to_vec()).await;
-        assert!(matches!(house.sign(&key).await, Err(Error::Provider(Fault::HandleDamaged))), "{length} bytes");
+        assert!(
+            matches!(house.sign(&key).await, Err(Error::Provider(Fault::HandleDamaged))),
+            "{length} bytes"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_callers_record_and_the_key_stand_or_fall_together() {
     let house = House::new().await;
-    let refuse = |_: &TenantTx<'_>, _: &KeyInfo| Err(Error::from(Fault::Internal("the audit entry cannot be written")));
+    let refuse = |_: &TenantTx<'_>, _: &KeyInfo| {
+        Err(Error::from(Fault::Internal("the audit entry cannot be written")))
+    };
     let outcome = house.keyring.generate(house.tenant, new_key("key", KeySpec::Ed25519), refuse).await;
     assert!(matches!(outcome, Err(Error::Provider(Fault::Internal(_)))));
     assert!(house.keyring.find(house.tenant, "key").await.unwrap().is_none());
@@ -397,7 +405,10 @@ async fn a_locked_keystore_answers_nothing_but_what_is_public() {
     let new = house.keyring.generate(house.tenant, new_key("new", KeySpec::Ed25519), nothing).await;
     assert!(matches!(new, Err(Error::Provider(Fault::Locked))));
     let fresh = "m/84'/0'/9'".parse().unwrap();
-    assert!(matches!(house.keyring.account_xpub(house.tenant, key.id, &fresh).await, Err(Error::Provider(Fault::Locked))));
+    assert!(matches!(
+        house.keyring.account_xpub(house.tenant, key.id, &fresh).await,
+        Err(Error::Provider(Fault::Locked))
+    ));
     assert!(!house.keyring.health().await[0].1.ready);
     house.keyring.account_xpub(house.tenant, key.id, &known).await.unwrap();
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use anya_keys::{
-    Deadlines, Error, KeyInfo, KeySpec, KeyTemplate, Keyring, Message, Provider, PublicMaterial, SignAlgorithm,
-    SignRequest, Signature,
+    Deadlines, Error, KeyInfo, KeySpec, KeyTemplate, Keyring, Message, Provider, PublicMaterial,
+    SignAlgorithm, SignRequest, Signature,
 };
 use anya_keystore::SoftwareProvider;
 use anya_primitives::{Classified as _, ErrorKind, SystemClock};
@@ -213,7 +213,8 @@ impl Court {
             SignAlgorithm::Ed25519 | SignAlgorithm::RsaPssSha256 => Message::Bytes(b"a payment"),
             _ => Message::Digest([7; 32]),
         };
-        common::sign(&self.keyring(), self.house.tenant, key.id, &SignRequest { algorithm, path, message }).await
+        common::sign(&self.keyring(), self.house.tenant, key.id, &SignRequest { algorithm, path, message })
+            .await
     }
 }
 
@@ -239,7 +240,10 @@ async fn no_wrong_signature_comes_out() {
                 }
                 court.tell(lie);
                 let error = court.sign(&key, algorithm).await.expect_err(&format!("{algorithm:?} {lie:?}"));
-                assert!(matches!(error, Error::Provider(Fault::WrongAnswer { .. })), "{algorithm:?} {lie:?}: {error}");
+                assert!(
+                    matches!(error, Error::Provider(Fault::WrongAnswer { .. })),
+                    "{algorithm:?} {lie:?}: {error}"
+                );
                 assert_eq!(error.kind(), ErrorKind::Internal);
             }
         }

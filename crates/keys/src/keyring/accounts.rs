@@ -165,7 +165,10 @@ impl Keyring {
                         || usize::from(derived.xpub.depth) != path.len()
                         || Some(derived.xpub.child_number) != last
                     {
-                        return Err(wrong(provider.id(), "an extended public key of another place in the tree"));
+                        return Err(wrong(
+                            provider.id(),
+                            "an extended public key of another place in the tree",
+                        ));
                     }
                     Ok((derived.xpub, provider.id().to_owned()))
                 })

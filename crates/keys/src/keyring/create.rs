@@ -312,7 +312,8 @@ impl Keyring {
     ) -> Result<()> {
         let challenge = super::sign::challenge()?;
         let wait = self.deadlines.sign;
-        let sealed = within(source.id(), wait, source.provider.encrypt(ctx, handle, b"replica", &challenge)).await?;
+        let sealed =
+            within(source.id(), wait, source.provider.encrypt(ctx, handle, b"replica", &challenge)).await?;
         let opened = target.provider.decrypt(ctx, other, b"replica", &sealed);
         match within(target.id(), wait, opened).await {
             Ok(opened) if opened.as_slice() == challenge => Ok(()),
@@ -360,7 +361,8 @@ impl Keyring {
             .iter()
             .find(|(member, _)| member.is_ready() && scheme(member, &target).is_ok())
             .ok_or_else(|| {
-                let act = "take this key: no provider that holds it can give it in a form that this one reads";
+                let act =
+                    "take this key: no provider that holds it can give it in a form that this one reads";
                 Error::from(target.provider.unsupported(act.to_owned()))
             })?;
         let now = self.clock.now();
@@ -428,7 +430,8 @@ fn scheme(source: &Member, target: &Member) -> Result<TransferScheme> {
     let given = &source.provider.capabilities().transfers;
     let taken = &target.provider.capabilities().transfers;
     given.iter().copied().find(|scheme| taken.contains(scheme)).ok_or_else(|| {
-        let act = format!("take keys from provider `{}`: they have no form of transfer in common", source.id());
+        let act =
+            format!("take keys from provider `{}`: they have no form of transfer in common", source.id());
         target.provider.unsupported(act).into()
     })
 }

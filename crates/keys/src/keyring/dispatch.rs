@@ -10,7 +10,8 @@ use std::{
 };
 
 use anya_provider::{
-    Error as Fault, Expected, KeyContext, Message, Provider, SignAlgorithm, SignRequest, Signature, SignatureBytes,
+    Error as Fault, Expected, KeyContext, Message, Provider, SignAlgorithm, SignRequest, Signature,
+    SignatureBytes,
 };
 use bitcoin::bip32::DerivationPath;
 use futures_util::future::BoxFuture;
@@ -59,6 +60,7 @@ impl Owned {
 /// What became of one attempt.
 struct Outcome {
     attempt: usize,
+    began: Instant,
     took: Duration,
     result: anya_provider::Result<SignatureBytes>,
 }
@@ -106,7 +108,11 @@ impl Keyring {
         }
         let reasons = |holders: &[(Arc<Member>, &[u8])]| {
             let each = holders.iter().map(|(member, _)| {
-                format!("`{}`: {}", member.id(), member.why_not().unwrap_or_else(|| "it is in use".to_owned()))
+                format!(
+                    "`{}`: {}",
+                    member.id(),
+                    member.why_not().unwrap_or_else(|| "it is in use".to_owned())
+                )
             });
             each.collect::<Vec<_>>().join("; ")
         };
@@ -132,7 +138,7 @@ impl Keyring {
         let wait = ctx.deadline.saturating_duration_since(began);
         let result = within(member.id(), wait, member.provider.sign(ctx, handle, request)).await;
         let took = began.elapsed();
-        self.judge(member, request, expected, took, result).map_err(Error::from)
+        self.judge(member, request, expected, (began, took), result).map_err(Error::from)
     }
 
     /// Believes an answer only after checking it, and keeps the book on the provider.
@@ -141,7 +147,7 @@ impl Keyring {
         member: &Member,
         request: &SignRequest<'_>,
         expected: &Expected<'_>,
-        took: Duration,
+        (began, took): (Instant, Duration),
         result: anya_provider::Result<SignatureBytes>,
     ) -> anya_provider::Result<Signature> {
         let verified = result.and_then(|bytes| {
@@ -152,7 +158,7 @@ impl Keyring {
         match &verified {
             Ok(_) => member.signed(request.algorithm.algorithm(), took),
             Err(error) => {
-                if member.failed(error) {
+                if member.failed(error, began) {
                     self.pool.trouble.notify_one();
                 }
             }
@@ -181,12 +187,13 @@ impl Keyring {
                 match waiting.next() {
                     Some((attempt, (member, handle))) => {
                         if let Some((slow, since)) = asked.last().filter(|_| open > 0)
-                            && slow.too_slow(since.elapsed())
+                            && slow.too_slow(*since)
                         {
                             self.pool.trouble.notify_one();
                         }
                         let objective = member.provider.capabilities().objective;
-                        hedge = (Instant::now() + member.latency.hedge_after(algorithm, objective)).min(ctx.deadline);
+                        hedge = (Instant::now() + member.latency.hedge_after(algorithm, objective))
+                            .min(ctx.deadline);
                         asked.push((member.clone(), Instant::now()));
                         open += 1;
                         self.ask(member, attempt, ctx, handle, owned.clone(), answers.clone());
@@ -210,12 +217,12 @@ impl Keyring {
                     continue;
                 }
             };
-            let Some(Outcome { attempt, took, result }) = outcome else {
+            let Some(Outcome { attempt, began, took, result }) = outcome else {
                 return Err(Error::internal("an attempt ended without an answer"));
             };
             open -= 1;
             let Some((member, _)) = asked.get(attempt) else { continue };
-            match self.judge(member, request, expected, took, result) {
+            match self.judge(member, request, expected, (began, took), result) {
                 Ok(signature) => return Ok((signature, member.clone())),
                 // Every replica would refuse it.
                 Err(error) if !error.is_fault() => return Err(error.into()),
@@ -246,12 +253,13 @@ impl Keyring {
             let _in_flight = member.begin();
             let began = Instant::now();
             let wait = ctx.deadline.saturating_duration_since(began);
-            let result = within(member.id(), wait, member.provider.sign(&ctx, &handle, &request.borrow())).await;
-            let outcome = Outcome { attempt, took: began.elapsed(), result };
+            let result =
+                within(member.id(), wait, member.provider.sign(&ctx, &handle, &request.borrow())).await;
+            let outcome = Outcome { attempt, began, took: began.elapsed(), result };
             if let Err(unheard) = answers.send(outcome).await
                 && let Err(error) = unheard.0.result
             {
-                member.failed(&error);
+                member.failed(&error, began);
             }
         });
     }
@@ -271,14 +279,17 @@ impl Keyring {
             let mut ctx = ctx.clone();
             let now = Instant::now();
             if !alone {
-                let patience = self.deadlines.attempt.max(member.provider.capabilities().objective.p99.saturating_mul(4));
+                let patience = self
+                    .deadlines
+                    .attempt
+                    .max(member.provider.capabilities().objective.p99.saturating_mul(4));
                 ctx.deadline = ctx.deadline.min(now + patience);
             }
             let wait = ctx.deadline.saturating_duration_since(now);
             match within(member.id(), wait, call(member.provider.clone(), ctx, handle.to_vec())).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    if member.failed(&error) {
+                    if member.failed(&error, now) {
                         self.pool.trouble.notify_one();
                     }
                     if !error.is_fault() && !matches!(error, Fault::Unsupported { .. }) {

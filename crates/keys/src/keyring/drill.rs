@@ -58,7 +58,10 @@ impl Keyring {
     /// Drills the failover between these providers: at least two, all of them in use, able to hold the same key.
     pub async fn drill(&self, providers: &[String]) -> Result<DrillReport> {
         if providers.len() < 2 {
-            return Err(Error::invalid("providers", "name at least two: with one there is nobody to fail over to"));
+            return Err(Error::invalid(
+                "providers",
+                "name at least two: with one there is nobody to fail over to",
+            ));
         }
         let started_at = self.clock.now();
         let row = self.drill_key(providers).await?;

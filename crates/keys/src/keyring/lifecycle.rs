@@ -120,7 +120,10 @@ impl Keyring {
                 return Err(Error::State { key: info.id, state: info.state, act: "be given other dates" });
             }
             if info.state != KeyState::PreActivation && dates.activates_at != info.activates_at {
-                return Err(Error::invalid("activates_at", "the key has been active already: leave it as it is"));
+                return Err(Error::invalid(
+                    "activates_at",
+                    "the key has been active already: leave it as it is",
+                ));
             }
             dates.check(now)?;
             info.activates_at = dates.activates_at;
@@ -174,7 +177,8 @@ impl Keyring {
             };
             let _in_flight = member.begin();
             let ctx = self.context(tenant, &row.info, self.deadlines.generate);
-            let how = match within(name, self.deadlines.generate, member.provider.destroy(&ctx, handle)).await {
+            let how = match within(name, self.deadlines.generate, member.provider.destroy(&ctx, handle)).await
+            {
                 Ok(Erasure::Object) => "object",
                 Ok(_) => "handle",
                 Err(error) => {
@@ -267,6 +271,8 @@ fn statement(how: Option<&str>) -> &'static str {
              hold it sealed; they can never be opened again once the provider's sealing key of that time is retired and \
              its copies are destroyed"
         }
-        None => "not erased yet: the provider could not be reached. No use of the key is possible through this server",
+        None => {
+            "not erased yet: the provider could not be reached. No use of the key is possible through this server"
+        }
     }
 }

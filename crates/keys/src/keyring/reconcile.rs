@@ -115,7 +115,9 @@ impl Keyring {
             report.findings.push(finding);
         }
         // An intent that the device has nothing for came to nothing.
-        for (tenant, key, _) in intents.into_iter().filter(|(tenant, key, _)| !present.contains(&(*tenant, *key))) {
+        for (tenant, key, _) in
+            intents.into_iter().filter(|(tenant, key, _)| !present.contains(&(*tenant, *key)))
+        {
             let name = provider.to_owned();
             self.ledger.write(tenant, move |tx| row::intended_with(tx, key, &name)).await?;
         }

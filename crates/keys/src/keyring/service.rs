@@ -69,7 +69,8 @@ impl Keyring {
         let mut report = Vec::new();
         for member in self.pool.all() {
             let wait = self.deadlines.sign;
-            let said = within(member.id(), wait, async { Ok(member.provider.health(Instant::now() + wait).await) });
+            let said =
+                within(member.id(), wait, async { Ok(member.provider.health(Instant::now() + wait).await) });
             let mut health =
                 said.await.unwrap_or_else(|error| Health { ready: false, detail: error.to_string() });
             if let Some(reason) = member.why_not() {
@@ -101,8 +102,12 @@ impl Keyring {
     /// [`Error::ProviderAbsent`]; whatever the examination found. The old one then stays.
     pub async fn replace(&self, provider: Arc<dyn Provider>) -> Result<()> {
         let old = self.member(provider.id())?;
-        let missing =
-            old.provider.capabilities().algorithms.iter().find(|a| !provider.capabilities().algorithms.contains(a));
+        let missing = old
+            .provider
+            .capabilities()
+            .algorithms
+            .iter()
+            .find(|a| !provider.capabilities().algorithms.contains(a));
         if let Some(missing) = missing {
             let act = format!("take the place of the present one: it does not compute {missing}");
             return Err(provider.unsupported(act).into());

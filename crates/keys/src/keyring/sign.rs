@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anya_primitives::{KeyId, TenantId};
 use anya_provider::{
-    Algorithm, Error as Fault, Expected, KeyContext, KeySpec, MAX_MESSAGE, Message, PublicMaterial, SignAlgorithm,
-    SignRequest, Signature,
+    Algorithm, Error as Fault, Expected, KeyContext, KeySpec, MAX_MESSAGE, Message, PublicMaterial,
+    SignAlgorithm, SignRequest, Signature,
 };
 use anya_store::TenantTx;
 use aws_lc_rs::rand;
@@ -80,7 +80,8 @@ impl Keyring {
             }
         }
         // Made before the stream: a closure in it would have to hold for every lifetime, and does not.
-        let signatures: Vec<_> = requests.iter().map(|request| self.sign_row(tenant, &row, request)).collect();
+        let signatures: Vec<_> =
+            requests.iter().map(|request| self.sign_row(tenant, &row, request)).collect();
         stream::iter(signatures).buffered(AT_ONCE).map_ok(|(signature, _)| signature).try_collect().await
     }
 

@@ -5,6 +5,7 @@
 //! passed there on that key.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,10 @@ use std::{
 use anya_conformance::{Canary, short_form};
 use anya_primitives::TenantId;
 use anya_provider::{Algorithm, Error as Fault, KeySpec, Provider};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::Keyring;
 use crate::{
@@ -57,41 +61,49 @@ impl Keyring {
     }
 
     async fn keep_watch(self: Arc<Self>, every: Duration, mut stopped: watch::Receiver<bool>) {
-        let mut next_round = Instant::now();
+        let mut looks: JoinSet<String> = JoinSet::new();
+        // One look at a time for each provider: one that hangs holds up nobody else's.
+        let mut looked_at: HashMap<String, Instant> = HashMap::new();
+        let mut busy: HashSet<String> = HashSet::new();
         loop {
-            let members = self.pool.all();
             let now = Instant::now();
-            let round = now >= next_round;
-            let mut looks = tokio::task::JoinSet::new();
-            for member in &members {
-                let open = member.breaker.next_try();
-                let (keyring, member) = (self.clone(), member.clone());
-                match open {
-                    Some(next_try) if next_try <= now => {
-                        looks.spawn(async move { keyring.try_again(&member).await });
-                    }
-                    None if round && !member.rests() => {
-                        looks.spawn(async move { keyring.look_at(&member).await });
-                    }
-                    _ => (),
+            let mut wake = now + every;
+            for member in self.pool.all() {
+                let name = member.id().to_owned();
+                let due = match member.breaker.next_try() {
+                    Some(next_try) => next_try,
+                    None if member.rests() => continue,
+                    None => looked_at.get(&name).map_or(now, |last| *last + every),
+                };
+                if busy.contains(&name) {
+                    continue;
                 }
+                if due > now {
+                    wake = wake.min(due);
+                    continue;
+                }
+                busy.insert(name.clone());
+                let keyring = self.clone();
+                looks.spawn(async move {
+                    match member.breaker.is_closed() {
+                        true => keyring.look_at(&member).await,
+                        false => keyring.try_again(&member).await,
+                    }
+                    name
+                });
             }
-            // Examinations have deadlines of their own; one that hangs does not hold up the others' next one for long.
-            while looks.join_next().await.is_some() {}
-            if round {
-                next_round = Instant::now() + every;
-            }
-            let wake = members
-                .iter()
-                .filter_map(|member| member.breaker.next_try())
-                .chain([next_round])
-                .min()
-                .unwrap_or(next_round);
             tokio::select! {
+                Some(looked) = looks.join_next() => {
+                    if let Ok(name) = looked {
+                        busy.remove(&name);
+                        looked_at.insert(name, Instant::now());
+                    }
+                }
                 () = tokio::time::sleep_until(wake.into()) => (),
                 () = self.pool.trouble.notified() => (),
                 changed = stopped.changed() => {
                     if changed.is_err() || *stopped.borrow() {
+                        looks.shutdown().await;
                         return;
                     }
                 }
@@ -101,8 +113,18 @@ impl Keyring {
 
     /// One signature with the canary.
     async fn look_at(&self, member: &Arc<Member>) {
+        let began = Instant::now();
+        let row = match self.canary(member).await {
+            Ok(row) => row,
+            Err(error) => {
+                tracing::warn!(provider = member.id(), %error, "there is no canary to look at");
+                if let Error::Provider(fault) = error {
+                    member.failed(&fault, began);
+                }
+                return;
+            }
+        };
         let looked = async {
-            let row = self.canary(member).await?;
             let handle = row.handle(member.id()).ok_or(Error::internal("a canary without its handle"))?;
             let wait = self.deadlines.attempt.max(member.provider.capabilities().objective.p99 * 4);
             let ctx = self.context(TenantId::SERVER, &row.info, wait);

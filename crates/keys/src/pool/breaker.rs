@@ -32,6 +32,8 @@ pub(crate) struct Breaker {
 struct State {
     strikes: u32,
     open: Option<Open>,
+    /// When it was last let back in: what had begun before tells of another time.
+    admitted_at: Option<Instant>,
 }
 
 struct Open {
@@ -42,7 +44,10 @@ struct Open {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { closed: AtomicBool::new(true), state: Mutex::new(State { strikes: 0, open: None }) }
+        Self {
+            closed: AtomicBool::new(true),
+            state: Mutex::new(State { strikes: 0, open: None, admitted_at: None }),
+        }
     }
 }
 
@@ -69,10 +74,10 @@ impl Breaker {
         }
     }
 
-    /// It failed. Answers whether that took it out of use.
-    pub(crate) fn fault(&self, weight: Weight, reason: &str) -> bool {
+    /// It failed at something that began at `began`. Answers whether that took it out of use.
+    pub(crate) fn fault(&self, weight: Weight, reason: &str, began: Instant) -> bool {
         let mut state = self.state();
-        if state.open.is_some() {
+        if state.open.is_some() || state.admitted_at.is_some_and(|admitted| began < admitted) {
             return false;
         }
         state.strikes += 1;
@@ -102,7 +107,7 @@ impl Breaker {
     /// Back in use.
     pub(crate) fn admit(&self) {
         let mut state = self.state();
-        *state = State { strikes: 0, open: None };
+        *state = State { strikes: 0, open: None, admitted_at: Some(Instant::now()) };
         self.closed.store(true, Ordering::Release);
     }
 }
@@ -114,25 +119,27 @@ mod tests {
     #[test]
     fn one_lie_is_enough_and_slowness_must_repeat() {
         let breaker = Breaker::default();
-        assert!(!breaker.fault(Weight::Strike, "slow") && breaker.is_closed());
+        assert!(!breaker.fault(Weight::Strike, "slow", Instant::now()) && breaker.is_closed());
         breaker.success();
-        assert!(!breaker.fault(Weight::Strike, "slow"));
-        assert!(!breaker.fault(Weight::Strike, "slow"));
-        assert!(breaker.fault(Weight::Strike, "slow") && !breaker.is_closed());
-        assert!(!breaker.fault(Weight::Fatal, "lied"), "it is out already");
+        assert!(!breaker.fault(Weight::Strike, "slow", Instant::now()));
+        assert!(!breaker.fault(Weight::Strike, "slow", Instant::now()));
+        assert!(breaker.fault(Weight::Strike, "slow", Instant::now()) && !breaker.is_closed());
+        assert!(!breaker.fault(Weight::Fatal, "lied", Instant::now()), "it is out already");
         assert_eq!(breaker.reason().as_deref(), Some("slow"));
         breaker.success();
         assert!(!breaker.is_closed(), "a late answer does not bring it back");
         breaker.admit();
         assert!(breaker.is_closed() && breaker.reason().is_none());
-        assert!(breaker.fault(Weight::Fatal, "lied") && !breaker.is_closed());
+        let earlier = Instant::now() - std::time::Duration::from_secs(1);
+        assert!(!breaker.fault(Weight::Fatal, "a late answer", earlier), "it tells of the time before");
+        assert!(breaker.fault(Weight::Fatal, "lied", Instant::now()) && !breaker.is_closed());
     }
 
     #[test]
     fn tries_become_rare_but_never_end() {
         let breaker = Breaker::default();
         assert!(breaker.next_try().is_none());
-        breaker.fault(Weight::Fatal, "gone");
+        breaker.fault(Weight::Fatal, "gone", Instant::now());
         for _ in 0..50 {
             breaker.still_bad("still gone");
             assert!(breaker.next_try().unwrap() <= Instant::now() + RETRY.1);

@@ -8,7 +8,7 @@ use std::{
 use anya_provider::{Algorithm, Objective};
 
 /// No signature is hedged sooner: a scheduler's hiccup is no fault.
-const LEAST: Duration = Duration::from_millis(4);
+const LEAST: Duration = Duration::from_millis(10);
 /// A provider that means to be fast is never waited for longer before a replica is asked.
 const FAST: Duration = Duration::from_millis(20);
 

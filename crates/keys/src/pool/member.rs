@@ -98,8 +98,8 @@ impl Member {
         self.breaker.success();
     }
 
-    /// It failed. Answers whether that took it out of use.
-    pub(crate) fn failed(&self, error: &Error) -> bool {
+    /// It failed at what began at `began`. Answers whether that took it out of use.
+    pub(crate) fn failed(&self, error: &Error, began: Instant) -> bool {
         let weight = match error {
             // The key's own trouble, or the caller's: it says nothing about the provider.
             Error::Missing(_) | Error::HandleDamaged | Error::Full { .. } => return false,
@@ -117,7 +117,7 @@ impl Member {
             _ => Weight::Strike,
         };
         self.faults.fetch_add(1, Ordering::Relaxed);
-        let out = self.breaker.fault(weight, &error.to_string());
+        let out = self.breaker.fault(weight, &error.to_string(), began);
         if out {
             tracing::error!(provider = self.id(), %error, "provider taken out of use until it passes its examination");
         }
@@ -125,12 +125,16 @@ impl Member {
     }
 
     /// A replica had to be asked because it took too long. Answers whether that took it out of use.
-    pub(crate) fn too_slow(&self, waited: Duration) -> bool {
+    pub(crate) fn too_slow(&self, began: Instant) -> bool {
         self.faults.fetch_add(1, Ordering::Relaxed);
-        let reason = format!("it did not sign within {} ms", waited.as_millis());
-        let out = self.breaker.fault(Weight::Strike, &reason);
+        let reason = format!("it did not sign within {} ms", began.elapsed().as_millis());
+        let out = self.breaker.fault(Weight::Strike, &reason, began);
         if out {
-            tracing::error!(provider = self.id(), reason, "provider taken out of use until it passes its examination");
+            tracing::error!(
+                provider = self.id(),
+                reason,
+                "provider taken out of use until it passes its examination"
+            );
         }
         out
     }

@@ -73,10 +73,7 @@ impl Pool {
     }
 
     /// Of a key's holders, those in use, in the order in which they are asked.
-    pub(crate) fn holders<'h>(
-        &self,
-        handles: &'h [(String, Vec<u8>)],
-    ) -> Vec<(Arc<Member>, &'h [u8])> {
+    pub(crate) fn holders<'h>(&self, handles: &'h [(String, Vec<u8>)]) -> Vec<(Arc<Member>, &'h [u8])> {
         let members = self.read();
         let mut holders: Vec<_> = handles
             .iter()

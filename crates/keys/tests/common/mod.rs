@@ -4,8 +4,8 @@
 use std::{path::Path, sync::Arc};
 
 use anya_keys::{
-    Error, ImportMaterial, KeyInfo, KeySpec, KeyUsage, Keyring, MIGRATIONS, NewKey, Provider, Result, SignRequest,
-    Signature,
+    Error, ImportMaterial, KeyInfo, KeySpec, KeyUsage, Keyring, MIGRATIONS, NewKey, Provider, Result,
+    SignRequest, Signature,
 };
 use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
 use anya_primitives::{KeyId, SystemClock, TenantId};
