@@ -22,6 +22,9 @@ use crate::{
 /// The file's name of the module's copy in the control folder.
 pub(crate) const MODULE: &str = "libanya_pkcs11_chaos.so";
 
+/// The file's name of what was called.
+pub(crate) const TRACE: &str = "trace";
+
 /// A control folder, and the faults set in it.
 ///
 /// A command holds for every call that begins after the method has returned, in whatever process.
@@ -116,6 +119,24 @@ impl Chaos {
     /// When the folder cannot be written.
     pub fn quorum_delay(&self, delay: Duration) -> Result<()> {
         self.change(|plan| plan.quorum_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Has the module write down every call from now on, in the file `trace` of the folder: process, function, return
+    /// value.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn trace(&self) -> Result<()> {
+        self.change(|plan| plan.trace = true)
+    }
+
+    /// What was written down since [`Chaos::trace`].
+    ///
+    /// # Errors
+    /// When nothing was.
+    pub fn traced(&self) -> Result<String> {
+        let path = self.dir.join(TRACE);
+        fs::read_to_string(&path).map_err(Error::io("read", path))
     }
 
     /// Sets one more fault.

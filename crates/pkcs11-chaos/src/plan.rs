@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     pub(crate) personality: Personality,
     /// For how long a new token key stays unusable on a device with a quorum, in milliseconds.
     pub(crate) quorum_ms: u64,
+    /// Whether every call is written down.
+    #[serde(default)]
+    pub(crate) trace: bool,
     /// What to do wrong.
     pub(crate) faults: Vec<Planned>,
 }

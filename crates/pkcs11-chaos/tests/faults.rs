@@ -54,7 +54,9 @@ fn calls_are_forwarded_faithfully_and_counted() {
         };
         assert_eq!(seal(&mut [1; 12]), seal(&mut [1; 12]));
         assert_eq!(session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap(), [private]);
+        bench.chaos.trace().unwrap();
         session.destroy_object(private).unwrap();
+        assert!(bench.chaos.traced().unwrap().ends_with(" C_DestroyObject 0x0\n"));
         assert!(session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap().is_empty());
     });
 }

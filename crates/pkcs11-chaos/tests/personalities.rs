@@ -419,6 +419,11 @@ fn luna_derives_bip32_keys_in_the_device() {
         let own = xpub(session, leaf).fingerprint();
         assert_eq!(vendor_bytes(session, leaf, CKA_BIP32_FINGERPRINT), own.to_bytes());
 
+        // In two steps the same.
+        let (_, upper) = child(session, private, &path[..3]).unwrap();
+        let (again, _) = child(session, upper, &path[3..]).unwrap();
+        assert_eq!(xpub(session, again), xpub(session, leaf));
+
         // From a public key, softly only.
         let (soft, _) = child(session, private, &[HARD]).unwrap();
         let expected = xpub(session, child(session, private, &[HARD, 1]).unwrap().0);

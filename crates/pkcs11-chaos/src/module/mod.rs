@@ -15,6 +15,8 @@ use std::{
     collections::HashMap,
     env,
     ffi::{CStr, OsStr},
+    fs::OpenOptions,
+    io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{
@@ -33,7 +35,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use self::forward::{Forward, forward};
 use crate::{
-    chaos::lock,
+    chaos::{TRACE, lock},
     fault::{FaultId, FaultKind, WrongAnswer},
     function::Function,
     personality::{Personality, Quirks},
@@ -203,10 +205,22 @@ impl Module {
             let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             body(self, &verdict)
         };
+        if verdict.plan.trace {
+            self.write_down(function, sizing, rv);
+        }
         if !verdict.late.is_zero() {
             thread::sleep(verdict.late);
         }
         rv
+    }
+
+    fn write_down(&self, function: Function, sizing: bool, rv: CK_RV) {
+        let Some(control) = &self.control else { return };
+        let line =
+            format!("{} {function} {rv:#x}{}\n", std::process::id(), if sizing { " (length)" } else { "" });
+        let file = OpenOptions::new().append(true).create(true).open(control.dir.join(TRACE));
+        // A trace that cannot be written is missed where it is read.
+        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 
     /// Does to the call what comes before it is forwarded, and tells what comes after.
