@@ -1,7 +1,8 @@
 //! A signer in a process of its own, attested before it gets a key.
 //!
 //! * [`EvidencePolicy`], [`Verifier`]: what a signer has to prove before a key is released to it, and the one place that
-//!   decides whether it did. Quotes of Intel SGX and TDX are verified up to Intel's root; evidence of a simulation is a
+//!   decides whether it did. Quotes of Intel SGX and TDX are verified up to Intel's root, documents of
+//!   AWS Nitro up to AWS's; evidence of a simulation is a
 //!   type of its own, refused unless the policy names it.
 //! * [`Binding`]: how evidence names the channel, the nonce and the key that it was made for.
 //! * [`channel`]: TLS 1.3 between two pinned keys. [`wire`]: what is said inside it.
@@ -17,6 +18,7 @@ mod dial;
 mod error;
 mod keeper;
 mod link;
+mod nitro;
 mod policy;
 mod provider;
 mod release;

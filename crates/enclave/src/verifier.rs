@@ -7,6 +7,7 @@ use crate::{
     binding::Binding,
     dcap,
     error::Refusal,
+    nitro,
     policy::{EvidenceKind, EvidencePolicy, Measurement},
     simulated,
     tcb::TcbStatus,
@@ -17,12 +18,14 @@ use crate::{
 pub struct Roots {
     /// The certificate of Intel's SGX root, in DER.
     pub intel: Vec<u8>,
+    /// The certificate of AWS's root for Nitro Enclaves, in DER.
+    pub nitro: Vec<u8>,
 }
 
 impl Roots {
     /// The vendors' own.
     pub fn vendors() -> Self {
-        Self { intel: dcap::INTEL_ROOT.to_vec() }
+        Self { intel: dcap::INTEL_ROOT.to_vec(), nitro: nitro::AWS_ROOT.to_vec() }
     }
 }
 
@@ -95,7 +98,7 @@ impl Verifier {
         match evidence {
             Evidence::Dcap { quote } => self.dcap(&quote.0, binding, now),
             Evidence::Simulated { statement } => self.simulated(&statement.0, binding),
-            Evidence::Nitro { .. } => Err(Refusal::Kind(EvidenceKind::Nitro)),
+            Evidence::Nitro { document } => self.nitro(&document.0, binding, now),
             _ => Err(Refusal::Kind(EvidenceKind::Other)),
         }
     }
@@ -116,6 +119,27 @@ impl Verifier {
             status: Some(quoted.status),
             advisories: quoted.advisories,
             until: Some(quoted.until),
+        })
+    }
+
+    /// A document has room for the nonce itself; the channel and the key are in its user data.
+    fn nitro(&self, document: &[u8], binding: &Binding, now: Timestamp) -> Result<Verified, Refusal> {
+        if !self.policy.names(EvidenceKind::Nitro) {
+            return Err(Refusal::Kind(EvidenceKind::Nitro));
+        }
+        let document = nitro::verify(document, &self.roots.nitro, now)?;
+        let measurement = self.measured(std::slice::from_ref(&document.measurement))?;
+        let bound = document.user_data.as_deref() == Some(&binding.digest()[..])
+            && document.nonce.as_deref() == Some(&binding.nonce[..]);
+        if !bound {
+            return Err(Refusal::Binding);
+        }
+        Ok(Verified {
+            kind: EvidenceKind::Nitro,
+            measurement: Some(measurement),
+            status: None,
+            advisories: Vec::new(),
+            until: Some(document.until),
         })
     }
 
