@@ -10,6 +10,7 @@
 //! what a rotation and the end of a generation do to copies of either.
 
 mod aead;
+mod bip32;
 mod disk;
 mod envelope;
 mod kdf;

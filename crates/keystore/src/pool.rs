@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{aead::fill_random, root::Roots};
-use anya_provider::{Error, Result};
+use anya_provider::{Error, KeySpec, Result};
 
 /// The root keys, when the keystore is open.
 pub(crate) type RootSlot = Arc<RwLock<Option<Roots>>>;
@@ -54,11 +54,23 @@ const BLIND_EVERY: u32 = 4096;
 pub(crate) struct Worker {
     secp: Secp256k1<All>,
     uses: u32,
+    /// How much of the stack the present job may have used.
+    depth: Depth,
 }
 
 impl Worker {
     fn new() -> Self {
-        Self { secp: Secp256k1::new(), uses: 0 }
+        Self { secp: Secp256k1::new(), uses: 0, depth: Depth::Deep }
+    }
+
+    /// Says that the present job does no more than to open a key of this sort and use it. Of every other job it is
+    /// taken that it goes deep.
+    pub(crate) fn uses_key_of(&mut self, spec: KeySpec) {
+        self.depth = match spec {
+            KeySpec::Secp256k1 | KeySpec::Bip32Seed | KeySpec::Aes256 => Depth::Shallow,
+            // The library's signatures of other sorts are kilobytes long, and are moved about.
+            KeySpec::Ed25519 | KeySpec::P256 | KeySpec::Rsa3072 => Depth::Middle,
+        };
     }
 
     /// The context for curve operations, blinded anew now and then.
@@ -73,9 +85,9 @@ impl Worker {
     }
 }
 
-/// What is left to do of a job when its traces are gone and the root keys are free.
+/// What is left to do of a job when its traces are gone and the root keys are free: to answer.
 type Finish = Box<dyn FnOnce(&RootSlot) + Send>;
-type Job = Box<dyn FnOnce(&mut Worker, Option<&Roots>) -> Option<Finish> + Send>;
+type Job = Box<dyn FnOnce(&mut Worker, Option<&Roots>) -> Finish + Send>;
 
 struct Queue {
     jobs: VecDeque<Job>,
@@ -88,7 +100,8 @@ struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
     root: RootSlot,
-    scrub: fn(),
+    threads: usize,
+    at_once: usize,
 }
 
 impl Shared {
@@ -97,31 +110,37 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Job> {
+    /// Waits for jobs, and moves a thread's share of them to `jobs`; none when there will never be one.
+    fn next(&self, jobs: &mut Vec<Job>) {
         let mut queue = self.queue();
-        loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
-            }
-            if queue.closed {
-                return None;
-            }
+        while queue.jobs.is_empty() && !queue.closed {
             queue.idle += 1;
             queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
         }
+        let share = queue.jobs.len().div_ceil(self.threads).min(self.at_once);
+        jobs.extend(queue.jobs.drain(..share));
     }
 
     fn work(&self) {
         let mut worker = Worker::new();
-        while let Some(job) = self.next() {
-            let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
-            let finish = run(job, &mut worker, root.as_ref());
-            (self.scrub)();
-            drop(root);
-            if let Some(finish) = finish {
-                finish(&self.root);
+        let (mut jobs, mut done) = (Vec::with_capacity(self.at_once), Vec::with_capacity(self.at_once));
+        loop {
+            self.next(&mut jobs);
+            if jobs.is_empty() {
+                return;
             }
+            let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
+            let mut deepest = Depth::Shallow;
+            for job in jobs.drain(..) {
+                worker.depth = Depth::Deep;
+                done.extend(run(job, &mut worker, root.as_ref()));
+                deepest = deepest.max(worker.depth);
+            }
+            deepest.scrub();
+            drop(root);
+            // Together, because each answer wakes a thread that would rather run than let the next job do so.
+            done.drain(..).for_each(|finish: Finish| finish(&self.root));
         }
     }
 }
@@ -129,20 +148,47 @@ impl Shared {
 #[inline(never)]
 fn run(job: Job, worker: &mut Worker, roots: Option<&Roots>) -> Option<Finish> {
     // The panic hook has reported it; the waiting caller learns of it by the closed channel.
-    catch_unwind(AssertUnwindSafe(|| job(worker, roots))).unwrap_or_default()
+    catch_unwind(AssertUnwindSafe(|| job(worker, roots))).ok()
 }
 
-/// Overwrites the stack that curve and cipher work has used.
-#[inline(never)]
-pub(crate) fn scrub_shallow() {
-    let mut stack = [0u8; 64 * 1024];
-    black_box(&mut stack);
+/// How much of the stack a job may use. Twice as much as a test measures is overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    /// A signature on Bitcoin's curve, or AES.
+    Shallow,
+    /// Other signatures.
+    Middle,
+    /// Generation, phrases, passphrases, transfers.
+    Deep,
 }
 
-/// Overwrites the deeper stack of key generation, RSA and phrase handling.
+impl Depth {
+    const SHALLOW: usize = 24 * 1024;
+    const MIDDLE: usize = 144 * 1024;
+    const DEEP: usize = 512 * 1024;
+
+    fn scrub(self) {
+        match self {
+            Self::Shallow => scrub::<{ Self::SHALLOW }>(),
+            Self::Middle => scrub::<{ Self::MIDDLE }>(),
+            Self::Deep => scrub::<{ Self::DEEP }>(),
+        }
+    }
+
+    #[cfg(test)]
+    fn bytes(self) -> usize {
+        match self {
+            Self::Shallow => Self::SHALLOW,
+            Self::Middle => Self::MIDDLE,
+            Self::Deep => Self::DEEP,
+        }
+    }
+}
+
+/// Overwrites the stack below its caller.
 #[inline(never)]
-pub(crate) fn scrub_deep() {
-    let mut stack = [0u8; 512 * 1024];
+fn scrub<const BYTES: usize>() {
+    let mut stack = [0u8; BYTES];
     black_box(&mut stack);
 }
 
@@ -155,17 +201,17 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// `threads` threads that take from a queue of at most `capacity` jobs and `scrub` after each.
+    /// `threads` threads that take from a queue of at most `capacity` jobs, each up to `at_once` at a time.
     pub(crate) fn start(
         provider: &Arc<str>,
         lane: &str,
         threads: usize,
         capacity: usize,
+        at_once: usize,
         root: RootSlot,
-        scrub: fn(),
     ) -> Result<Self> {
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), idle: 0, closed: false });
-        let shared = Arc::new(Shared { queue, ready: Condvar::new(), root, scrub });
+        let shared = Arc::new(Shared { queue, ready: Condvar::new(), root, threads, at_once });
         let mut pool =
             Self { shared: shared.clone(), threads: Vec::new(), capacity, provider: provider.clone() };
         for number in 0..threads {
@@ -200,8 +246,9 @@ impl Pool {
         let provider = self.provider.clone();
         let queued: Job = Box::new(move |worker, roots| {
             let done = in_time(&answer, deadline, &provider).and_then(|()| job(worker, roots));
-            let _ = answer.send(done);
-            None
+            Box::new(move |_: &RootSlot| {
+                let _ = answer.send(done);
+            })
         });
         self.queue(queued)?;
         self.outcome(deadline, outcome).await
@@ -216,17 +263,16 @@ impl Pool {
     {
         let (answer, outcome) = oneshot::channel();
         let provider = self.provider.clone();
-        let queued: Job =
-            Box::new(move |_, roots| match in_time(&answer, deadline, &provider).and_then(|()| job(roots)) {
-                Ok((change, value)) => Some(Box::new(move |slot: &RootSlot| {
+        let queued: Job = Box::new(move |_, roots| {
+            let done = in_time(&answer, deadline, &provider).and_then(|()| job(roots));
+            Box::new(move |slot: &RootSlot| {
+                let done = done.map(|(change, value)| {
                     change.apply(slot);
-                    let _ = answer.send(Ok(value));
-                })),
-                Err(error) => {
-                    let _ = answer.send(Err(error));
-                    None
-                }
-            });
+                    value
+                });
+                let _ = answer.send(done);
+            })
+        });
         self.queue(queued)?;
         self.outcome(deadline, outcome).await
     }
@@ -276,10 +322,23 @@ impl Drop for Pool {
 mod tests {
     use std::{sync::mpsc, time::Duration};
 
+    use anya_primitives::{KeyId, TenantId};
+    use anya_provider::{KeyContext, SignAlgorithm, TapTweak};
+    use bitcoin::bip32::DerivationPath;
+
     use super::*;
+    use crate::{
+        aead,
+        envelope::{self, Content},
+        kdf::KdfCost,
+        keystore::Keystore,
+        mnemonic, pkcs8,
+        secret::{self, Text},
+        transfer,
+    };
 
     fn pool(capacity: usize) -> Pool {
-        Pool::start(&Arc::from("test"), "test", 1, capacity, RootSlot::default(), scrub_shallow).unwrap()
+        Pool::start(&Arc::from("test"), "test", 1, capacity, 1, RootSlot::default()).unwrap()
     }
 
     fn soon() -> Instant {
@@ -319,6 +378,109 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(was_run.try_recv().is_err());
+    }
+
+    /// How far below its caller `act` writes to the stack, in bytes.
+    fn depth_of(act: impl FnOnce()) -> usize {
+        use std::os::unix::fs::FileExt as _;
+        const PAINTED: usize = 1 << 20;
+        const PAINT: u8 = 0xa5;
+        #[inline(never)]
+        fn paint() {
+            let mut stack = [PAINT; PAINTED];
+            black_box(&mut stack);
+        }
+        let here = 0u8;
+        paint();
+        act();
+        let mut stack = vec![0u8; PAINTED];
+        let bottom = std::ptr::from_ref(black_box(&here)).addr() - PAINTED;
+        std::fs::File::open("/proc/self/mem").unwrap().read_exact_at(&mut stack, bottom as u64).unwrap();
+        assert!(stack[..1024].iter().all(|byte| *byte == PAINT), "it went below what was painted");
+        PAINTED - stack.iter().position(|byte| *byte != PAINT).unwrap()
+    }
+
+    fn context(spec: KeySpec) -> KeyContext {
+        KeyContext { tenant: TenantId::new(), key: KeyId::new(), version: 1, spec, deadline: soon() }
+    }
+
+    /// A job as the provider makes it: opens a handle and uses the key.
+    fn job_of(spec: KeySpec, schnorr: bool, handle: Vec<u8>, ctx: KeyContext) -> Job {
+        Box::new(move |worker, roots| {
+            worker.uses_key_of(spec);
+            let opened = envelope::unseal(roots.unwrap(), &ctx, Content::Key, &handle, "test").unwrap();
+            let path: Option<DerivationPath> =
+                (spec == KeySpec::Bip32Seed).then(|| "m/84'/0'/0'/0/1".parse().unwrap());
+            let digest = Text::Digest([7; 32]);
+            let (algorithm, text) = match spec {
+                KeySpec::Secp256k1 | KeySpec::Bip32Seed if schnorr => {
+                    (SignAlgorithm::SchnorrSecp256k1 { tweak: Some(TapTweak::default()) }, digest)
+                }
+                KeySpec::Secp256k1 | KeySpec::Bip32Seed => (SignAlgorithm::EcdsaSecp256k1, digest),
+                KeySpec::Ed25519 => (SignAlgorithm::Ed25519, Text::Bytes(vec![7; 100])),
+                KeySpec::P256 => (SignAlgorithm::EcdsaP256, digest),
+                KeySpec::Rsa3072 => (SignAlgorithm::RsaPssSha256, Text::Bytes(vec![7; 100])),
+                KeySpec::Aes256 => {
+                    aead::seal(secret::aes_key(&opened.secret).unwrap(), b"", b"text").unwrap();
+                    return Box::new(|_: &RootSlot| ());
+                }
+            };
+            secret::sign(spec, &opened.secret, algorithm, path.as_ref(), &text, worker).unwrap();
+            if let Some(path) = path {
+                secret::derive_public(&opened.secret, &path, worker).unwrap();
+            }
+            Box::new(|_: &RootSlot| ())
+        })
+    }
+
+    /// Twice as much is overwritten as is used, from the thread's loop down, by each sort of job.
+    #[test]
+    fn what_is_overwritten_is_more_than_what_is_used() {
+        let measure = || {
+            let (mut worker, roots) = (Worker::new(), Roots::first().unwrap());
+            let mut depths = Vec::new();
+            for spec in KeySpec::ALL {
+                let ctx = context(spec);
+                let secret = secret::generate(spec).unwrap();
+                let handle = envelope::close(&roots, &ctx, Content::Key, false, &secret).unwrap();
+                for schnorr in [false, true] {
+                    let job = job_of(spec, schnorr, handle.clone(), ctx.clone());
+                    let depth = depth_of(|| drop(run(job, &mut worker, Some(&roots))));
+                    depths.push((spec, depth, worker.depth));
+                }
+            }
+            // What goes deep: RSA generation, wrapping and unwrapping, and the cost of a passphrase.
+            let seal: Job = Box::new(|_, roots| {
+                let (roots, path) = (roots.unwrap(), std::path::Path::new("k"));
+                let keystore = Keystore::seal(roots, b"passphrase", KdfCost::insecure_for_tests()).unwrap();
+                keystore.open(path, b"passphrase").unwrap();
+                Box::new(|_: &RootSlot| ())
+            });
+            let travel: Job = Box::new(|worker, _| {
+                let offer = transfer::offer().unwrap();
+                let secret = secret::generate(KeySpec::Rsa3072).unwrap();
+                let encoded = pkcs8::encode(KeySpec::Rsa3072, &secret, worker).unwrap();
+                let wrapped = transfer::wrap(&offer.public, &encoded).unwrap();
+                let unwrapped = transfer::unwrap(&offer.private, &wrapped).unwrap();
+                pkcs8::decode(KeySpec::Rsa3072, unwrapped).unwrap();
+                let secret = secret::generate(KeySpec::P256).unwrap();
+                let encoded = pkcs8::encode(KeySpec::P256, &secret, worker).unwrap();
+                pkcs8::decode(KeySpec::P256, encoded).unwrap();
+                let phrase = mnemonic::phrase_of(&[7; 32]).unwrap();
+                mnemonic::seed_of(&phrase, None).unwrap();
+                Box::new(|_: &RootSlot| ())
+            });
+            for job in [seal, travel] {
+                worker.depth = Depth::Deep;
+                let depth = depth_of(|| drop(run(job, &mut worker, Some(&roots))));
+                depths.push((KeySpec::Rsa3072, depth, worker.depth));
+            }
+            depths
+        };
+        let thread = thread::Builder::new().stack_size(4 << 20).spawn(measure).unwrap();
+        for (spec, depth, scrubbed) in thread.join().unwrap() {
+            assert!(2 * depth <= scrubbed.bytes(), "{spec}: {depth} bytes deep, overwritten is {scrubbed:?}");
+        }
     }
 
     #[tokio::test]

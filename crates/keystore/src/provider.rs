@@ -76,7 +76,11 @@ impl SoftwareProvider {
         F: FnOnce(&KeyContext, &[u8], &mut Worker) -> Result<T> + Send + 'static,
     {
         let lane = self.lane(ctx.spec);
-        self.opened(lane, ctx, handle, move |ctx, _, opened, worker| job(ctx, &opened.secret, worker)).await
+        self.opened(lane, ctx, handle, move |ctx, _, opened, worker| {
+            worker.uses_key_of(ctx.spec);
+            job(ctx, &opened.secret, worker)
+        })
+        .await
     }
 
     /// Seals as a new key what `make` gives.

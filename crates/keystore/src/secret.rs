@@ -22,9 +22,9 @@ use bitcoin::{
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::mnemonic;
 use crate::{
     aead::{KEY, fill_random},
+    bip32, mnemonic,
     pool::Worker,
 };
 use anya_provider::{
@@ -46,6 +46,10 @@ const P256_SCALAR: usize = 32;
 
 fn damaged<E>(_: E) -> Error {
     Error::HandleDamaged
+}
+
+fn signing_failed<E>(_: E) -> Error {
+    Error::Internal("signing failed")
 }
 
 /// A new secret of this sort.
@@ -193,17 +197,9 @@ fn curve_key(
     secp: &Secp256k1<All>,
 ) -> Result<SecretKey> {
     match (spec, path) {
-        (KeySpec::Bip32Seed, Some(path)) => {
-            let mut root = master(secret)?;
-            let mut child =
-                root.derive_priv(secp, path).map_err(|_| Error::Internal("BIP32 derivation failed"))?;
-            let key = child.private_key;
-            root.private_key.non_secure_erase();
-            child.private_key.non_secure_erase();
-            Ok(key)
-        }
+        (KeySpec::Bip32Seed, Some(path)) => bip32::private_key(secret, path, secp),
         (KeySpec::Secp256k1, None) => SecretKey::from_slice(secret).map_err(damaged),
-        _ => Err(Error::invalid("path", "a path is given for bip32 keys and for no others")),
+        _ => Err(Error::WrongSpec { spec, act: "sign with this algorithm" }),
     }
 }
 
@@ -235,7 +231,9 @@ pub(crate) fn sign(
     text: &Text,
     worker: &mut Worker,
 ) -> Result<Vec<u8>> {
-    let failed = |_| Error::Internal("signing failed");
+    if path.is_some() != (spec == KeySpec::Bip32Seed) {
+        return Err(Error::invalid("path", "a path is given for bip32 keys and for no others"));
+    }
     match (algorithm, text) {
         (SignAlgorithm::EcdsaSecp256k1, Text::Digest(digest)) => {
             let secp = worker.secp()?;
@@ -251,28 +249,39 @@ pub(crate) fn sign(
             key.non_secure_erase();
             signature
         }
-        (SignAlgorithm::Ed25519, Text::Bytes(message)) => {
-            let pair = Ed25519KeyPair::from_seed_unchecked(secret).map_err(damaged)?;
-            Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec())
-        }
-        (SignAlgorithm::EcdsaP256, text) => {
-            let pair = p256_pair(secret)?;
-            let signature = match text {
-                Text::Digest(digest) => {
-                    pair.sign_digest(&Digest::import_less_safe(digest, &SHA256).map_err(failed)?)
-                }
-                Text::Bytes(message) => pair.sign(&SystemRandom::new(), message),
-            };
-            Ok(signature.map_err(failed)?.as_ref().to_vec())
-        }
-        (SignAlgorithm::RsaPssSha256, Text::Bytes(message)) => {
-            let pair = RsaKeyPair::from_pkcs8(secret).map_err(damaged)?;
-            let mut signature = vec![0; pair.public_modulus_len()];
-            pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
-            Ok(signature)
-        }
+        (SignAlgorithm::Ed25519, Text::Bytes(message)) => sign_ed25519(secret, message),
+        (SignAlgorithm::EcdsaP256, text) => sign_p256(secret, text),
+        (SignAlgorithm::RsaPssSha256, Text::Bytes(message)) => sign_rsa(secret, message),
         _ => Err(Error::invalid("message", "this algorithm does not take this form of message")),
     }
+}
+
+// Each of these on its own: the library's signatures take kilobytes of the stack, which the others then do not use.
+
+#[inline(never)]
+fn sign_ed25519(secret: &[u8], message: &[u8]) -> Result<Vec<u8>> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(secret).map_err(damaged)?;
+    Ok(pair.try_sign(message).map_err(signing_failed)?.as_ref().to_vec())
+}
+
+#[inline(never)]
+fn sign_p256(secret: &[u8], text: &Text) -> Result<Vec<u8>> {
+    let pair = p256_pair(secret)?;
+    let signature = match text {
+        Text::Digest(digest) => {
+            pair.sign_digest(&Digest::import_less_safe(digest, &SHA256).map_err(signing_failed)?)
+        }
+        Text::Bytes(message) => pair.sign(&SystemRandom::new(), message),
+    };
+    Ok(signature.map_err(signing_failed)?.as_ref().to_vec())
+}
+
+#[inline(never)]
+fn sign_rsa(secret: &[u8], message: &[u8]) -> Result<Vec<u8>> {
+    let pair = RsaKeyPair::from_pkcs8(secret).map_err(damaged)?;
+    let mut signature = vec![0; pair.public_modulus_len()];
+    pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).map_err(signing_failed)?;
+    Ok(signature)
 }
 
 /// The AES key of a secret.

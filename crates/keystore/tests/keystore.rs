@@ -14,7 +14,8 @@ use std::{
 use anya_keystore::{KdfCost, SOFTWARE, SoftwareProvider};
 use anya_primitives::{Classified as _, ErrorKind};
 use anya_provider::{
-    Attestation, Erasure, Error, ImportMaterial, KeyContext, KeySpec, KeyTemplate, Provider as _, Residence,
+    Attestation, Erasure, Error, ImportMaterial, KeyContext, KeySpec, KeyTemplate, Message, Provider as _,
+    Residence, SignAlgorithm, SignRequest,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use common::{Key, PASSPHRASE, Vault, context, given, open, passphrase, soon, weak};
@@ -227,6 +228,25 @@ async fn what_it_says_of_itself() {
         software.generate(&key.ctx, KeyTemplate::default()).await.map(|_| ()),
         Err(Error::Locked)
     ));
+}
+
+/// A path names a key of a tree: where there is none, the request is for a key that does not exist.
+#[tokio::test]
+async fn a_path_is_for_trees_alone() {
+    let vault = Vault::new().await;
+    for spec in KeySpec::ALL.into_iter().filter(|spec| *spec != KeySpec::Aes256) {
+        let key = vault.key(spec).await;
+        let (algorithm, message) = match spec {
+            KeySpec::Ed25519 => (SignAlgorithm::Ed25519, Message::Bytes(b"text")),
+            KeySpec::Rsa3072 => (SignAlgorithm::RsaPssSha256, Message::Bytes(b"text")),
+            KeySpec::P256 => (SignAlgorithm::EcdsaP256, Message::Digest([7; 32])),
+            _ => (SignAlgorithm::EcdsaSecp256k1, Message::Digest([7; 32])),
+        };
+        let path = (spec != KeySpec::Bip32Seed).then(|| "m/0".parse().unwrap());
+        let request = SignRequest { algorithm, path, message };
+        let refused = vault.provider.sign(&key.ctx, &key.handle, &request).await;
+        assert!(matches!(refused, Err(Error::Invalid { field: "path", .. })), "{spec}: {refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! back masked, and the child searches its own memory for them. So that the search is known to find what is there, the
 //! child opens a keystore at the end and must find the newest root key, and then unmasks everything and must find it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the child answers its parent on it")]
 
 mod common;
 
