@@ -11,10 +11,8 @@ use std::{
 
 use anya_pkcs11::Pkcs11Provider;
 use anya_pkcs11_chaos::{Fault, FaultKind, Function, Target, WrongAnswer, ckr};
-use anya_provider::{Error, ImportMaterial, KeySpec, Provider, Residence};
-use harm::{
-    at, config, ctx, digest, eventually, is_outage, judged, living, rig, rig_with, runs, sign_by, within,
-};
+use anya_provider::{Error, HdMode, ImportMaterial, KeySpec, Provider, Residence};
+use harm::{at, config, ctx, eventually, is_outage, judged, living, rig, rig_with, runs, sign_by, within};
 use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -44,8 +42,11 @@ async fn a_stopped_worker_is_killed_and_replaced() {
     let pid = rig.pid();
     signal(pid, Signal::STOP);
     let start = Instant::now();
-    let error = rig.sign(1, Duration::from_millis(300)).await.unwrap_err();
-    assert!(is_outage(&error), "{error}");
+    match rig.sign(1, Duration::from_millis(300)).await {
+        // Where there is time, it is taken for hung before the deadline, and another worker signs.
+        Ok(bytes) => assert!(judged(&rig.key, 1, &bytes).is_some()),
+        Err(error) => assert!(is_outage(&error), "{error}"),
+    }
     assert!(start.elapsed() < Duration::from_secs(5), "the deadline held");
     eventually("the stopped worker is gone", || !runs(pid)).await;
     rig.recovers().await;
@@ -299,9 +300,6 @@ async fn a_changed_pin_costs_the_token_one_try_and_a_new_one_brings_it_back() {
 async fn the_last_try_of_a_pin_is_left_to_people() {
     let rig = rig().await;
     rig.provider.close().await;
-    rig.chaos.set(Fault::everywhere(FaultKind::LockPinAfter { tries: 1 })).unwrap();
-    // Somebody else has used up all tries but one, so the token says: final try.
-    rig.chaos.clear().unwrap();
     rig.chaos.set(Fault::everywhere(FaultKind::LockPinAfter { tries: 2 })).unwrap();
     let mut wrong = config(&rig.hsm, &rig.chaos, "softhsm2");
     wrong.pin = "not-the-pin".to_owned().into();
@@ -384,7 +382,6 @@ async fn wrong_answers_do_not_pass_the_keyrings_check() {
     // High-S is valid, and made canonical by the check.
     rig.chaos.set(Fault::wrong(WrongAnswer::HighS)).unwrap();
     rig.signs(3).await;
-    assert_eq!(digest(3).len(), 32);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -447,24 +444,15 @@ async fn mechanisms_that_are_not_there_are_not_declared_and_made_up_ones_refused
     honest.close().await;
     rig.chaos.clear().unwrap();
 
-    // The token lies about a mechanism that it lacks: what needs it is refused by name.
-    let hide = vec![cryptoki_sys::CKM_RSA_PKCS_OAEP];
-    let claim = vec![cryptoki_sys::CKM_RSA_AES_KEY_WRAP];
-    rig.chaos.set(Fault::everywhere(FaultKind::Mechanisms { hide, claim })).unwrap();
-    let lied_to = Pkcs11Provider::open(config(&rig.hsm, &rig.chaos, "generic")).await.unwrap();
+    // The token lies about mechanisms that it lacks: what needs them is refused by name, and nothing else is.
+    let claim = vec![0x8000_0E00, 0x8000_0E01];
+    rig.chaos.set(Fault::everywhere(FaultKind::Mechanisms { hide: vec![], claim })).unwrap();
+    let lied_to = Pkcs11Provider::open(config(&rig.hsm, &rig.chaos, "luna")).await.unwrap();
+    assert_eq!(lied_to.capabilities().hd, HdMode::InDevice);
+    let refused = lied_to.generate(&ctx(KeySpec::Bip32Seed), living(Residence::Device)).await;
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
     let key = ctx(KeySpec::Secp256k1);
-    let made = lied_to.generate(&key, harm::leaving(Residence::Device)).await.unwrap();
-    if let Some(scheme) = lied_to.capabilities().transfers.first().copied() {
-        let offer = lied_to.transfer_offer(&ctx(KeySpec::Secp256k1), scheme).await;
-        if let Ok(offer) = offer {
-            let sent = lied_to.transfer_out(&at(&key, LONG), &made.handle, scheme, &offer.public).await;
-            assert!(
-                matches!(sent, Err(Error::Unsupported { .. } | Error::Unavailable { .. })),
-                "{:?}",
-                sent.map(|transfer| transfer.wrapped.len())
-            );
-        }
-    }
+    let made = lied_to.generate(&key, living(Residence::Device)).await.unwrap();
     assert!(judged(&made, 1, &sign_by(&lied_to, (&key, &made), 1, LONG).await.unwrap()).is_some());
 }
 
@@ -480,6 +468,7 @@ async fn two_providers_share_a_token() {
     let both = [&rig.provider, &other].map(|provider| {
         let rig = &rig;
         async move {
+            let mut keys = Vec::new();
             for number in 0..15 {
                 let bytes = sign_by(provider, (&rig.ctx, &rig.key), number, LONG).await.unwrap();
                 assert!(judged(&rig.key, number, &bytes).is_some());
@@ -487,11 +476,18 @@ async fn two_providers_share_a_token() {
                 let key = provider.generate(&made, living(Residence::Device)).await.unwrap();
                 let bytes = sign_by(provider, (&made, &key), number, LONG).await.unwrap();
                 assert!(judged(&key, number, &bytes).is_some());
+                keys.push((made, key));
             }
+            keys
         }
     });
-    futures(both).await;
+    let made: Vec<_> = futures(both).await.into_iter().flatten().collect();
+    // Each finds what the other made.
     for provider in [&rig.provider, &other] {
+        for (ctx, key) in &made {
+            let bytes = sign_by(provider, (ctx, key), 7, LONG).await.unwrap();
+            assert!(judged(key, 7, &bytes).is_some());
+        }
         assert_eq!(provider.inventory(within(LONG)).await.unwrap().len(), 31);
     }
 
