@@ -72,6 +72,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Key(commands::key::KeyCommand),
     #[command(subcommand)]
+    Provider(commands::provider::ProviderCommand),
+    #[command(subcommand)]
     Wallet(commands::wallet::WalletCommand),
     #[command(subcommand)]
     Address(commands::address::AddressCommand),

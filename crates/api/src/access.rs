@@ -21,6 +21,9 @@ pub enum Scope {
     /// Create keys and change their state.
     #[serde(rename = "keys:manage")]
     KeysManage,
+    /// Have keys sign without an approval, where their own rules let callers use them directly.
+    #[serde(rename = "keys:use")]
+    KeysUse,
     /// Create wallets and addresses.
     #[serde(rename = "wallets:manage")]
     WalletsManage,
@@ -36,25 +39,36 @@ pub enum Scope {
     /// Read and export the audit log.
     #[serde(rename = "audit:read")]
     AuditRead,
+    /// Take providers out of use and back, renew their sealing keys, reconcile, drill and reload them. Only keys of the
+    /// server itself, not of a tenant, can have it.
+    #[serde(rename = "providers:manage")]
+    ProvidersManage,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::TenantsManage,
         Self::AccessManage,
         Self::Read,
         Self::KeysManage,
+        Self::KeysUse,
         Self::WalletsManage,
         Self::OperationsPropose,
         Self::OperationsDecide,
         Self::GovernancePropose,
         Self::AuditRead,
+        Self::ProvidersManage,
     ];
 
     /// Every scope that a tenant's key may have.
     pub fn all_of_tenant() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|scope| *scope != Self::TenantsManage).collect()
+        Self::ALL.into_iter().filter(|scope| !scope.is_of_server()).collect()
+    }
+
+    /// Whether only keys of the server itself can have it.
+    pub fn is_of_server(self) -> bool {
+        matches!(self, Self::TenantsManage | Self::ProvidersManage)
     }
 
     /// The name on the wire.
@@ -64,11 +78,13 @@ impl Scope {
             Self::AccessManage => "access:manage",
             Self::Read => "read",
             Self::KeysManage => "keys:manage",
+            Self::KeysUse => "keys:use",
             Self::WalletsManage => "wallets:manage",
             Self::OperationsPropose => "operations:propose",
             Self::OperationsDecide => "operations:decide",
             Self::GovernancePropose => "governance:propose",
             Self::AuditRead => "audit:read",
+            Self::ProvidersManage => "providers:manage",
         }
     }
 

@@ -4,7 +4,7 @@
 //!
 //! * [`intent`], [`ballot`]: what an operator approves, byte for byte, and the signature over it;
 //! * [`policy`]: the spend policy as a document, and the explanation of a decision;
-//! * [`operation`], [`wallet`], [`key`], [`people`], [`access`], [`status`]: requests and their answers;
+//! * [`operation`], [`wallet`], [`key`], [`provider`], [`people`], [`access`], [`status`]: requests and their answers;
 //! * [`audit`]: the entry format of the log, its hash chain, and the offline verifier;
 //! * [`page`], [`problem`]: lists and errors.
 //!
@@ -22,6 +22,7 @@ pub mod page;
 pub mod people;
 pub mod policy;
 pub mod problem;
+pub mod provider;
 pub mod status;
 pub mod wallet;
 

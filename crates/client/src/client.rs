@@ -4,11 +4,18 @@ use anya_api::{
     access::{ApiKey, CreatedApiKey, NewApiKey},
     audit::Entry,
     ballot::SignedBallot,
-    key::{Key, KeyStateChange, NewKey},
+    key::{
+        AttestationRequest, Key, KeyAttestation, KeyDates, KeyDestruction, KeyProof, KeySignature,
+        KeyStateChange, KeyUsage, NewKey, NewReplica, SignatureRequest,
+    },
     operation::{Operation, OperationFilter, Proposal, PsbtDocument, Simulation},
     page::{Page, PageQuery},
     people::{CreatedTenant, NewTenant, Operator, Tenant},
     policy::PolicyVersion,
+    provider::{
+        Drill, DrillRequest, KekRequest, KekStatus, Provider, ProviderUse, Reconciliation,
+        ReconciliationRequest, ReloadReport, RewrapReport,
+    },
     status::{Event, FeeEstimates, Status},
     wallet::{Address, Balance, Coin, NewAddress, NewWallet, Wallet, WalletTransaction},
 };
@@ -20,7 +27,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     endpoint::Endpoint,
     error::Error,
-    query::query_string,
+    query::{query_string, segment},
     transport::{Call, Deadlines, Transport},
 };
 
@@ -71,6 +78,11 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Error> {
         let call = Call { method, path, body: Some(self.json(body)?), idempotency_key: None };
+        self.transport.call(call).await.map(|(value, _)| value)
+    }
+
+    async fn bare<T: DeserializeOwned>(&self, method: Method, path: String) -> Result<T, Error> {
+        let call = Call { method, path, body: None, idempotency_key: None };
         self.transport.call(call).await.map(|(value, _)| value)
     }
 
@@ -143,6 +155,116 @@ impl Client {
     /// Moves a key to another state.
     pub async fn set_key_state(&self, id: KeyId, change: &KeyStateChange) -> Result<Key, Error> {
         self.send(Method::PUT, format!("/v1/keys/{id}/state"), change).await
+    }
+
+    /// Makes a key's rules narrower.
+    pub async fn set_key_usage(&self, id: KeyId, usage: &KeyUsage) -> Result<Key, Error> {
+        self.send(Method::PUT, format!("/v1/keys/{id}/usage"), usage).await
+    }
+
+    /// Sets a key's dates anew.
+    pub async fn set_key_dates(&self, id: KeyId, dates: &KeyDates) -> Result<Key, Error> {
+        self.send(Method::PUT, format!("/v1/keys/{id}/dates"), dates).await
+    }
+
+    /// Gives a key to one more provider.
+    pub async fn add_key_replica(&self, id: KeyId, new: &NewReplica) -> Result<Key, Error> {
+        self.send(Method::POST, format!("/v1/keys/{id}/replicas"), new).await
+    }
+
+    /// Has every provider that holds a key sign a challenge with it.
+    pub async fn prove_key(&self, id: KeyId) -> Result<KeyProof, Error> {
+        self.bare(Method::POST, format!("/v1/keys/{id}/proof")).await
+    }
+
+    /// Has another key follow a key.
+    pub async fn rotate_key(&self, id: KeyId) -> Result<Key, Error> {
+        self.bare(Method::POST, format!("/v1/keys/{id}/rotation")).await
+    }
+
+    /// Shows what is known of a key's destruction.
+    pub async fn key_destruction(&self, id: KeyId) -> Result<KeyDestruction, Error> {
+        self.get(format!("/v1/keys/{id}/destruction")).await
+    }
+
+    /// Fetches a provider's evidence of where a key lives.
+    pub async fn attest_key(&self, id: KeyId, request: &AttestationRequest) -> Result<KeyAttestation, Error> {
+        self.send(Method::POST, format!("/v1/keys/{id}/attestation"), request).await
+    }
+
+    /// Has a key sign without an approval.
+    pub async fn sign(&self, id: KeyId, request: &SignatureRequest) -> Result<KeySignature, Error> {
+        self.send(Method::POST, format!("/v1/keys/{id}/signatures"), request).await
+    }
+
+    /// Lists providers.
+    pub async fn providers(&self, query: &PageQuery) -> Result<Page<Provider>, Error> {
+        self.get(format!("/v1/providers{}", query_string(query))).await
+    }
+
+    /// Shows a provider.
+    pub async fn provider(&self, name: &str) -> Result<Provider, Error> {
+        self.get(format!("/v1/providers/{}", segment(name))).await
+    }
+
+    /// Takes a provider out of use, or puts it back.
+    pub async fn set_provider_use(&self, name: &str, change: &ProviderUse) -> Result<Provider, Error> {
+        self.send(Method::PUT, format!("/v1/providers/{}/use", segment(name)), change).await
+    }
+
+    /// Has a provider asked first.
+    pub async fn prefer_provider(&self, name: &str) -> Result<Provider, Error> {
+        self.bare(Method::PUT, format!("/v1/providers/{}/preference", segment(name))).await
+    }
+
+    /// Compares what a provider's device holds with the ledger.
+    pub async fn reconcile_provider(
+        &self,
+        name: &str,
+        request: &ReconciliationRequest,
+    ) -> Result<Reconciliation, Error> {
+        self.send(Method::POST, format!("/v1/providers/{}/reconciliation", segment(name)), request).await
+    }
+
+    /// Shows the generations of a provider's sealing key.
+    pub async fn kek(&self, name: &str) -> Result<KekStatus, Error> {
+        self.get(format!("/v1/providers/{}/kek", segment(name))).await
+    }
+
+    /// Makes a new generation of a provider's sealing key.
+    pub async fn rotate_kek(&self, name: &str, request: &KekRequest) -> Result<KekStatus, Error> {
+        self.send(Method::POST, format!("/v1/providers/{}/kek", segment(name)), request).await
+    }
+
+    /// Seals every key of a provider under the newest generation.
+    pub async fn rewrap_keys(&self, name: &str) -> Result<RewrapReport, Error> {
+        self.bare(Method::POST, format!("/v1/providers/{}/kek/rewrap", segment(name))).await
+    }
+
+    /// Erases an old generation of a provider's sealing key.
+    pub async fn retire_kek(
+        &self,
+        name: &str,
+        generation: u32,
+        request: &KekRequest,
+    ) -> Result<KekStatus, Error> {
+        let path = format!("/v1/providers/{}/kek/{generation}", segment(name));
+        self.send(Method::DELETE, path, request).await
+    }
+
+    /// Drills the failover between providers.
+    pub async fn drill_providers(&self, request: &DrillRequest) -> Result<Drill, Error> {
+        self.send(Method::POST, "/v1/providers/drills".into(), request).await
+    }
+
+    /// Lists the drills that were, newest first.
+    pub async fn drills(&self, query: &PageQuery) -> Result<Page<Drill>, Error> {
+        self.get(format!("/v1/providers/drills{}", query_string(query))).await
+    }
+
+    /// Has the configuration of the providers read anew.
+    pub async fn reload_providers(&self) -> Result<ReloadReport, Error> {
+        self.bare(Method::POST, "/v1/providers/reload".into()).await
     }
 
     /// Creates a wallet.

@@ -23,6 +23,13 @@ pub(crate) fn query_string(query: &impl Serialize) -> String {
     out
 }
 
+/// One segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    encode(text, &mut out);
+    out
+}
+
 /// Percent-encodes all but RFC 3986's unreserved characters.
 fn encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
@@ -44,6 +51,7 @@ mod tests {
     fn absent_fields_are_left_out_and_odd_characters_escaped() {
         assert_eq!(query_string(&PageQuery::default()), "");
         let query = PageQuery { limit: Some(7), cursor: Some("a+/=&é".into()) };
+        assert_eq!(segment("a/b c"), "a%2Fb%20c");
         assert_eq!(query_string(&query), "?cursor=a%2B%2F%3D%26%C3%A9&limit=7");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use anya_api::key::MAX_PROVIDER;
 use anya_primitives::ErrorKind;
 use axum::{
     body::{Body, Bytes},
@@ -10,6 +11,8 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+
+use zeroize::Zeroize as _;
 
 use crate::{
     limits::{BODY_BYTES, DISCARDED_BYTES},
@@ -32,8 +35,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
             .with_field("Content-Type"));
         }
-        let bytes = read_body(body).await?;
-        parse(&bytes).map(Self)
+        let mut bytes = read_body(body).await?;
+        let parsed = parse(&bytes).map(Self);
+        // A body can hold a passphrase.
+        bytes.zeroize();
+        parsed
     }
 }
 
@@ -45,7 +51,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body, if it keeps the limit.
-async fn read_body(mut body: Body) -> Result<Bytes, Failure> {
+async fn read_body(mut body: Body) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Failure::malformed("the body broke off before its end"))?;
@@ -57,7 +63,7 @@ async fn read_body(mut body: Body) -> Result<Bytes, Failure> {
             bytes.extend_from_slice(&data);
         }
     }
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 /// Reads on for a moment, so that the peer gets to read the answer.
@@ -138,6 +144,47 @@ where
         text.parse()
             .map(Self)
             .map_err(|error| Failure::new(ErrorKind::Invalid, format!("{error}")).with_field("id"))
+    }
+}
+
+/// The `{name}` of a provider in the path.
+pub(crate) struct Name(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Failure::malformed(rejection.body_text()).with_field("name"))?;
+        checked_name(name).map(Self)
+    }
+}
+
+/// The `{name}` of a provider and the `{generation}` of its sealing key in the path.
+pub(crate) struct Generation(pub(crate) String, pub(crate) u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for Generation {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path((name, number)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Failure::malformed(rejection.body_text()).with_field("name"))?;
+        let number = number.parse().map_err(|_| {
+            Failure::new(ErrorKind::Invalid, "use the number of a generation").with_field("generation")
+        })?;
+        Ok(Self(checked_name(name)?, number))
+    }
+}
+
+fn checked_name(name: String) -> Result<String, Failure> {
+    match name.chars().count() {
+        1..=MAX_PROVIDER => Ok(name),
+        _ => {
+            let detail = format!("a provider's name has 1 to {MAX_PROVIDER} characters");
+            Err(Failure::new(ErrorKind::Invalid, detail).with_field("name"))
+        }
     }
 }
 

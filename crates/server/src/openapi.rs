@@ -103,6 +103,7 @@ fn tags() -> Vec<Tag> {
         ("operators", "People who propose and approve"),
         ("policy", "What is allowed"),
         ("keys", "Signing keys"),
+        ("providers", "The holders of keys"),
         ("wallets", "Descriptors and the coins that pay to them"),
         ("operations", "Movements of value and changes of what is allowed"),
         ("audit", "The tamper-evident log"),

@@ -129,3 +129,13 @@ CREATE TABLE outbox (
     data TEXT NOT NULL,
     PRIMARY KEY (tenant, seq)
 ) STRICT;
+
+-- Drills of the failover between providers, under the server's own tenant id.
+CREATE TABLE provider_drills (
+    tenant TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    -- As it is shown (JSON).
+    report TEXT NOT NULL,
+    PRIMARY KEY (tenant, seq)
+) STRICT;

@@ -4,7 +4,7 @@
 //! constant time. A slow hash would add nothing against guessing 256 bits and would cost every request.
 //! The tenant of a call is the tenant of its key; no request can name another.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anya_api::{
     Digest,
@@ -22,7 +22,7 @@ pub struct Principal {
     key: ApiKeyId,
     tenant: TenantId,
     operator: Option<OperatorId>,
-    scopes: BTreeSet<Scope>,
+    scopes: Arc<BTreeSet<Scope>>,
 }
 
 impl Principal {
@@ -39,6 +39,11 @@ impl Principal {
     /// The caller's scopes.
     pub fn scopes(&self) -> &BTreeSet<Scope> {
         &self.scopes
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(key: ApiKeyId, tenant: TenantId, scopes: BTreeSet<Scope>) -> Self {
+        Self { key, tenant, operator: None, scopes: Arc::new(scopes) }
     }
 
     /// The tenant in which the caller may use `scope`: the only way to a tenant id, so that no act can skip the check.
@@ -77,7 +82,7 @@ fn new_secret() -> Result<String, Error> {
 }
 
 /// Splits a token into the key's id and the digest of its secret.
-fn parse_token(token: &str) -> Option<(ApiKeyId, Digest)> {
+pub(crate) fn parse_token(token: &str) -> Option<(ApiKeyId, Digest)> {
     let (id, secret) = token.strip_prefix("anya_")?.split_once('_')?;
     if secret.len() != 64 {
         return None;
@@ -99,8 +104,8 @@ pub(crate) fn create(
     }
     let scopes: BTreeSet<Scope> = request.scopes.iter().copied().collect();
     let of_server = tx.tenant() == TenantId::SERVER;
-    if !of_server && scopes.contains(&Scope::TenantsManage) {
-        return Err(Error::invalid("scopes", "tenants:manage is for keys of the server itself"));
+    if let Some(scope) = scopes.iter().find(|scope| !of_server && scope.is_of_server()) {
+        return Err(Error::invalid("scopes", format!("{} is for keys of the server itself", scope.name())));
     }
     if let Some(operator) = request.operator {
         let known = tx.query_opt::<_, Error>(
@@ -142,9 +147,19 @@ pub(crate) fn create(
     Ok(CreatedApiKey { token: format!("anya_{id}_{secret}"), key })
 }
 
-/// The caller behind a token.
-pub(crate) fn authenticate(tx: &SystemTx<'_>, now: Timestamp, token: &str) -> Result<Principal, Error> {
-    let (id, digest) = parse_token(token).ok_or(Error::Unauthenticated)?;
+/// A caller whose token is good, and until when.
+pub(crate) struct Verified {
+    pub(crate) principal: Principal,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// The caller behind the key `id` with a secret of this digest.
+pub(crate) fn authenticate(
+    tx: &SystemTx<'_>,
+    now: Timestamp,
+    id: ApiKeyId,
+    digest: &Digest,
+) -> Result<Verified, Error> {
     let found = tx.query_opt::<_, Error>(
         "SELECT k.tenant, k.scopes, k.operator, k.secret_hash, k.expires_at, k.revoked_at, o.state AS operator_state \
          FROM api_keys k LEFT JOIN operators o ON o.tenant = k.tenant AND o.id = k.operator WHERE k.id = :id",
@@ -152,21 +167,23 @@ pub(crate) fn authenticate(tx: &SystemTx<'_>, now: Timestamp, token: &str) -> Re
         |row| {
             let operator: Option<OperatorId> = row.get("operator")?;
             let suspended = operator.is_some() && row.get::<Option<String>>("operator_state")?.as_deref() != Some("active");
-            let expired = row.get::<Option<Timestamp>>("expires_at")?.is_some_and(|at| at <= now);
+            let expires_at = row.get::<Option<Timestamp>>("expires_at")?;
+            let expired = expires_at.is_some_and(|at| at <= now);
             let revoked = row.get::<Option<Timestamp>>("revoked_at")?.is_some();
             let principal = Principal {
                 key: id,
                 tenant: row.get("tenant")?,
                 operator,
-                scopes: row.json::<Vec<Scope>>("scopes")?.into_iter().collect(),
+                scopes: Arc::new(row.json::<Vec<Scope>>("scopes")?.into_iter().collect()),
             };
-            Ok((principal, row.get::<String>("secret_hash")?, suspended || expired || revoked))
+            let verified = Verified { principal, expires_at };
+            Ok((verified, row.get::<String>("secret_hash")?, suspended || expired || revoked))
         },
     )?;
     // Compare before looking at the state, so that a revoked key answers as fast as a wrong secret.
-    let (principal, secret_hash, dead) = found.ok_or(Error::Unauthenticated)?;
+    let (verified, secret_hash, dead) = found.ok_or(Error::Unauthenticated)?;
     let matches: bool = secret_hash.as_bytes().ct_eq(digest.to_string().as_bytes()).into();
-    if matches && !dead { Ok(principal) } else { Err(Error::Unauthenticated) }
+    if matches && !dead { Ok(verified) } else { Err(Error::Unauthenticated) }
 }
 
 /// Reads an API key's row.

@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod operation;
 mod outbox;
+mod passes;
 mod people;
 mod policy;
 mod text;
@@ -29,7 +30,9 @@ pub use access::Principal;
 pub use audit::CheckpointKey;
 pub use engine::{Engine, crash::CRASH_POINTS};
 pub use error::Error;
-pub use treasury::{AuditChunk, Proposed, Settings, Treasury, bootstrap, load_checkpoint_key};
+pub use treasury::{
+    AuditChunk, KeyCare, Proposed, ProviderLoader, Settings, Treasury, bootstrap, load_checkpoint_key,
+};
 
 use anya_store::Migration;
 

@@ -48,7 +48,7 @@ fn give_key_to_node(house: &House, descriptor: &str, root: &Xpriv) {
 async fn wallet(house: &House, root: &Xpriv) -> WalletId {
     let mut keys = Vec::new();
     for name in ["first", "spare"] {
-        let new = NewKey { name: name.to_owned(), kind: KeyKind::Bip32Seed, provider: None };
+        let new = NewKey::new(name, KeyKind::Bip32Seed);
         keys.push(house.treasury.create_key(&house.admin, new).await.unwrap().id);
     }
     let cosigner = |name: &str, signer| NewCosigner { name: name.to_owned(), signer };

@@ -141,6 +141,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The providers of a key cannot sign for such a script.
+    #[error("script: {0}")]
+    Unsupported(String),
     /// Signatures are missing.
     #[error("signatures are missing from {}", .0.join(", "))]
     Incomplete(Vec<String>),
@@ -208,6 +211,7 @@ impl Classified for Error {
             Self::InsufficientFunds { .. } | Self::TooManyInputs { .. } | Self::TooLarge { .. } => {
                 ErrorKind::Exhausted
             }
+            Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::IndexBehind(_) => ErrorKind::Unavailable,
             Self::Damaged { .. } | Self::Internal(_) => ErrorKind::Internal,
             Self::Store(error) => error.kind(),
@@ -221,6 +225,7 @@ impl Classified for Error {
                 Some(field)
             }
             Self::NameTaken(_) => Some("name"),
+            Self::Unsupported(_) => Some("script"),
             Self::FeeRateTooLow { .. } => Some("fee_rate"),
             Self::FeeAboveCap { .. } => Some("fee_cap"),
             Self::BadPsbt(_) | Self::BadSignature { .. } => Some("psbt"),

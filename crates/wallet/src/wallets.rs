@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use anya_keys::Keyring;
+use anya_keys::{Algorithm, KeyInfo, KeySpec, Keyring};
 use anya_primitives::{Clock, Network, TenantId, WalletId};
 use anya_store::{Index, Ledger, TenantTx};
 use bdk_wallet::{ChangeSet, KeychainKind};
@@ -403,18 +403,18 @@ impl Inner {
         match &new.script {
             ScriptKind::Wpkh { key, account } => {
                 let path = single_path(84, self.network, *account).map_err(Error::internal)?;
-                accounts.push(self.account(tenant, *key, path).await?);
+                accounts.push(self.account(tenant, *key, path, Algorithm::EcdsaSecp256k1).await?);
             }
             ScriptKind::Tr { key, account } => {
                 let path = single_path(86, self.network, *account).map_err(Error::internal)?;
-                accounts.push(self.account(tenant, *key, path).await?);
+                accounts.push(self.account(tenant, *key, path, Algorithm::SchnorrSecp256k1).await?);
             }
             ScriptKind::WshSortedMulti { cosigners, .. } => {
                 for (index, cosigner) in cosigners.iter().enumerate() {
                     accounts.push(match &cosigner.signer {
                         Signer::Active { key, account } | Signer::Reserve { key, account } => {
                             let path = multisig_path(self.network, *account).map_err(Error::internal)?;
-                            self.account(tenant, *key, path).await?
+                            self.account(tenant, *key, path, Algorithm::EcdsaSecp256k1).await?
                         }
                         Signer::Outside { xpub } => {
                             AccountXpub::parse_cosigner(xpub, self.network).map_err(|reason| {
@@ -434,11 +434,55 @@ impl Inner {
         tenant: TenantId,
         key: anya_primitives::KeyId,
         path: bitcoin::bip32::DerivationPath,
+        algorithm: Algorithm,
     ) -> Result<AccountXpub> {
+        let info = self.keyring.get(tenant, key).await?;
+        // What is no root has no accounts, which is what the keyring says of it below.
+        if info.spec == KeySpec::Bip32Seed {
+            self.suits(&info, algorithm)?;
+        }
         let account = self.keyring.account_xpub(tenant, key, &path).await?;
         let mut xpub = account.xpub;
         xpub.network = bitcoin::NetworkKind::from(bitcoin::Network::from(self.network));
         Ok(AccountXpub { fingerprint: account.fingerprint, path, xpub })
+    }
+
+    /// Whether a key can sign for a wallet whose scripts need `algorithm`: wherever it is, and never without an approval.
+    fn suits(&self, info: &KeyInfo, algorithm: Algorithm) -> Result<()> {
+        if info.usage.direct {
+            let reason = format!(
+                "key {} may be used without an approval, so that a wallet's policy would not hold: take direct use from \
+                 it, or make another key",
+                info.id
+            );
+            return Err(Error::invalid("script", reason));
+        }
+        let mut able =
+            info.usage.allows(Algorithm::EcdsaSecp256k1).then_some(["wpkh", "multisig"].as_slice());
+        let mut taproot = info.usage.allows(Algorithm::SchnorrSecp256k1).then_some(["tr"].as_slice());
+        let mut lacking = None;
+        for replica in info.replicas.iter().filter(|replica| replica.erased_at.is_none()) {
+            let capabilities = self.keyring.capabilities(&replica.provider)?;
+            if !capabilities.computes(info.spec, algorithm) {
+                lacking = lacking.or(Some(replica.provider.as_str()));
+            }
+            able = able.filter(|_| capabilities.computes(info.spec, Algorithm::EcdsaSecp256k1));
+            taproot = taproot.filter(|_| capabilities.computes(info.spec, Algorithm::SchnorrSecp256k1));
+        }
+        if lacking.is_none() && info.usage.allows(algorithm) {
+            return Ok(());
+        }
+        let why = lacking.map_or_else(
+            || "its rules do not name it".to_owned(),
+            |provider| format!("provider `{provider}`, which holds it, cannot"),
+        );
+        let others =
+            [able, taproot].into_iter().flatten().flatten().copied().collect::<Vec<_>>().join(" or ");
+        let remedy = match others.as_str() {
+            "" => "use another key".to_owned(),
+            others => format!("{others} would do"),
+        };
+        Err(Error::Unsupported(format!("key {} cannot compute {algorithm}: {why}; {remedy}", info.id)))
     }
 
     /// Which operation holds which coin.

@@ -26,8 +26,8 @@ Examples:
   anya api-key create alice --operator opr_0198… --scope read --scope operations:decide
   anya api-key create setup --all-scopes --expires-in 3600 --json | jq -r .token
 
-Scopes: tenants:manage access:manage read keys:manage wallets:manage operations:propose
-        operations:decide governance:propose audit:read")]
+Scopes: access:manage read keys:manage keys:use wallets:manage operations:propose operations:decide
+        governance:propose audit:read; for keys of the server itself: tenants:manage providers:manage")]
     Create {
         /// What it is for
         name: String,

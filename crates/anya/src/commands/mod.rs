@@ -13,10 +13,12 @@ pub(crate) mod doctor;
 pub(crate) mod fees;
 pub(crate) mod init;
 pub(crate) mod key;
+mod key_sign;
 pub(crate) mod operation;
 pub(crate) mod operator;
 pub(crate) mod pay;
 pub(crate) mod policy;
+pub(crate) mod provider;
 pub(crate) mod psbt;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -38,7 +40,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<()> {
         Command::ApiKey(command) => command.run(context).await,
         Command::Operator(command) => Box::pin(command.run(context)).await,
         Command::Policy(command) => Box::pin(command.run(context)).await,
-        Command::Key(command) => command.run(context).await,
+        Command::Key(command) => Box::pin(command.run(context)).await,
+        Command::Provider(command) => Box::pin(command.run(context)).await,
         Command::Wallet(command) => Box::pin(command.run(context)).await,
         Command::Address(command) => command.run(context).await,
         Command::Pay(command) => Box::pin(command.run(context)).await,

@@ -133,7 +133,7 @@ impl House {
     /// A new HD key.
     pub(crate) async fn key(&mut self) -> KeyId {
         self.keys += 1;
-        let new = NewKey { name: format!("key {}", self.keys), kind: KeyKind::Bip32Seed, provider: None };
+        let new = NewKey::new(format!("key {}", self.keys), KeyKind::Bip32Seed);
         self.client().create_key(&new).await.unwrap().id
     }
 

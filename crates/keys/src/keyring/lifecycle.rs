@@ -196,10 +196,15 @@ impl Keyring {
         Ok(complete)
     }
 
+    /// Destroyed keys that some provider still holds: what [`Keyring::erase_pending`] would look at.
+    pub async fn unerased(&self) -> Result<Vec<(TenantId, KeyId)>> {
+        self.ledger.read_system(|tx| row::unerased(tx, 1000)).await
+    }
+
     /// Goes on with destructions that a provider's absence held up. Answers how many keys are erased by it, and how many
     /// are still waiting.
     pub async fn erase_pending(&self) -> Result<(usize, usize)> {
-        let waiting = self.ledger.read_system(|tx| row::unerased(tx, 1000)).await?;
+        let waiting = self.unerased().await?;
         let (mut erased, mut left) = (0, 0);
         for (tenant, key) in waiting {
             match self.erase(tenant, key).await? {

@@ -8,6 +8,7 @@ mod keys;
 mod operations;
 mod operators;
 mod policy;
+mod providers;
 mod status;
 mod tenants;
 mod wallets;
@@ -76,6 +77,24 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::get))
         .routes(routes!(keys::set_state))
+        .routes(routes!(keys::set_usage))
+        .routes(routes!(keys::set_dates))
+        .routes(routes!(keys::add_replica))
+        .routes(routes!(keys::prove))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::destruction))
+        .routes(routes!(keys::attest))
+        .routes(routes!(keys::sign))
+        .routes(routes!(providers::list))
+        .routes(routes!(providers::drill, providers::drills))
+        .routes(routes!(providers::reload))
+        .routes(routes!(providers::get))
+        .routes(routes!(providers::set_use))
+        .routes(routes!(providers::prefer))
+        .routes(routes!(providers::reconcile))
+        .routes(routes!(providers::kek, providers::rotate_kek))
+        .routes(routes!(providers::rewrap))
+        .routes(routes!(providers::retire_kek))
         .routes(routes!(wallets::create, wallets::list))
         .routes(routes!(wallets::get))
         .routes(routes!(wallets::new_address, wallets::addresses))

@@ -35,6 +35,8 @@ impl Treasury {
                     self.prepare(tenant, record).await
                 }
                 Act::PolicyChange(_) | Act::OperatorChange(_) => {
+                    // An operator's suspension takes his API keys with it.
+                    let _shut = self.inner.passes.shut();
                     self.inner.ledger.write(tenant, move |tx| govern(tx, now, &record)).await?;
                     Ok(false)
                 }

@@ -3,13 +3,21 @@
 //! Each method begins with the [`Principal`]: it yields the tenant only together with the scope that the act needs.
 //! The methods are spread over files by noun.
 
+mod care;
+mod key_words;
 mod keys;
 mod operations;
+mod providers;
 mod setup;
+mod sign;
 mod views;
 mod wallets;
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anya_chain::{ChainSource, FollowerStatus};
 use anya_keys::Keyring;
@@ -18,11 +26,13 @@ use anya_store::Ledger;
 use anya_wallet::Wallets;
 use tokio::sync::{Notify, watch};
 
+pub use care::KeyCare;
 pub use operations::Proposed;
+pub use providers::ProviderLoader;
 pub use setup::{bootstrap, load_checkpoint_key};
 pub use views::AuditChunk;
 
-use crate::{Error, Principal, access, audit::CheckpointKey, engine::Turns};
+use crate::{Error, Principal, access, audit::CheckpointKey, engine::Turns, passes::Passes};
 
 /// What the treasury is built on.
 pub struct Settings {
@@ -61,6 +71,12 @@ pub(crate) struct Inner {
     pub(crate) work: Notify,
     /// Drafts of one wallet take turns.
     pub(crate) turns: Turns,
+    /// API keys that were verified a moment ago.
+    pub(crate) passes: Passes,
+    /// Held by what keeps providers busy for long: one at a time.
+    pub(crate) provider_turn: Arc<tokio::sync::Mutex<()>>,
+    /// What reads the configuration of the providers anew, if anything can.
+    pub(crate) loader: OnceLock<Arc<dyn ProviderLoader>>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -76,14 +92,39 @@ impl Treasury {
     /// A treasury over its parts. Nothing is executed until an [`Engine`](crate::Engine) runs on it.
     pub fn new(parts: Settings) -> Self {
         let started_at = parts.clock.now();
-        Self { inner: Arc::new(Inner { parts, work: Notify::new(), turns: Turns::default(), started_at }) }
+        Self {
+            inner: Arc::new(Inner {
+                parts,
+                work: Notify::new(),
+                turns: Turns::default(),
+                passes: Passes::default(),
+                provider_turn: Arc::default(),
+                loader: OnceLock::new(),
+                started_at,
+            }),
+        }
+    }
+
+    /// Has `loader` read the configuration of the providers anew when a caller asks for it. The first one given counts;
+    /// without one such a call is not supported.
+    #[must_use]
+    pub fn with_provider_loader(self, loader: Arc<dyn ProviderLoader>) -> Self {
+        let _ = self.inner.loader.set(loader);
+        self
     }
 
     /// The caller behind a bearer token.
     pub async fn authenticate(&self, token: &str) -> Result<Principal, Error> {
+        let (key, secret) = access::parse_token(token).ok_or(Error::Unauthenticated)?;
         let now = self.now();
-        let token = zeroize::Zeroizing::new(token.to_owned());
-        self.inner.ledger.read_system(move |tx| access::authenticate(tx, now, &token)).await
+        if let Some(principal) = self.inner.passes.get(key, &secret, now) {
+            return Ok(principal);
+        }
+        let since = self.inner.passes.begin();
+        let verified =
+            self.inner.ledger.read_system(move |tx| access::authenticate(tx, now, key, &secret)).await?;
+        self.inner.passes.put(since, key, secret, &verified);
+        Ok(verified.principal)
     }
 
     /// Whether requests can be served: the ledger answers. Says nothing more, so that anyone may ask.
@@ -104,5 +145,15 @@ impl Treasury {
     /// The height that the wallets have followed to.
     pub(crate) fn synced_height(&self) -> Option<u32> {
         self.inner.follower.borrow().synced.map(|block| block.height)
+    }
+}
+
+/// Carries `work` to its end even when the caller goes away.
+pub(crate) async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::internal(format!("a task ended early: {error}"))),
     }
 }

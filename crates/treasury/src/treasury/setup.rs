@@ -10,7 +10,7 @@ use anya_keys::{KeyInfo, KeySpec, Keyring, NewKey, PublicMaterial};
 use anya_primitives::{Actor, ApiKeyId, Clock, TenantId};
 use anya_store::{Ledger, params};
 
-use super::Treasury;
+use super::{Treasury, whole};
 use crate::{Error, Principal, access, audit, audit::CheckpointKey, cursor, people};
 
 /// Name of the checkpoint key in the server's own keyring.
@@ -45,7 +45,13 @@ pub async fn bootstrap(
     let now = clock.now();
     let request = NewApiKey {
         name: "first administrator".to_owned(),
-        scopes: vec![Scope::TenantsManage, Scope::AccessManage, Scope::Read, Scope::AuditRead],
+        scopes: vec![
+            Scope::TenantsManage,
+            Scope::AccessManage,
+            Scope::Read,
+            Scope::AuditRead,
+            Scope::ProvidersManage,
+        ],
         operator: None,
         expires_in_seconds: None,
     };
@@ -150,6 +156,12 @@ impl Treasury {
     pub async fn revoke_api_key(&self, caller: &Principal, id: ApiKeyId) -> Result<ApiKey, Error> {
         let owner = caller.owner_for(Scope::AccessManage)?;
         let (now, actor) = (self.now(), caller.actor());
-        self.inner.ledger.write(owner, move |tx| access::revoke(tx, now, actor, id)).await
+        let (ledger, shut) = (self.inner.ledger.clone(), self.inner.passes.shut());
+        whole(async move {
+            let revoked = ledger.write(owner, move |tx| access::revoke(tx, now, actor, id)).await;
+            drop(shut);
+            revoked
+        })
+        .await
     }
 }

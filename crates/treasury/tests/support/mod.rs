@@ -267,7 +267,7 @@ impl House {
 
     /// A `wpkh` wallet with one confirmed coin for each amount.
     pub(crate) async fn wallet(&self, name: &str, coins: &[f64]) -> WalletId {
-        let new = NewKey { name: name.to_owned(), kind: KeyKind::Bip32Seed, provider: None };
+        let new = NewKey::new(name, KeyKind::Bip32Seed);
         let key = self.treasury.create_key(&self.admin, new).await.unwrap().id;
         let script = WalletScript::Wpkh { key, account: 0 };
         let new = NewWallet { name: name.to_owned(), script };
