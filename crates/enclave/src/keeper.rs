@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 
-use crate::{dial::Dial, error::Error, link::Link, wire::Features};
+use crate::{dial::Dial, error::Error, link::Link, policy::EvidenceKind, wire::Features};
 
 /// The waits between attempts double from the first to the last.
 const FIRST: Duration = Duration::from_millis(20);
 const LAST: Duration = Duration::from_secs(5);
+
+/// How long before collateral expires its age is worth a warning.
+const AGEING: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where the link stands.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ pub(crate) async fn keep(
                     label = label(&link),
                     "the signer is connected"
                 );
+                warn_of_age(&provider, &dial, &link);
                 standing.send_replace(Standing::Up(Arc::clone(&link)));
                 // Requests under way on the link before keep it until they are answered.
                 if hold(&provider, &dial, &wanted, renew, link, &standing).await {
@@ -72,6 +76,7 @@ async fn hold(
         }
         match dial.open(provider, wanted, false).await {
             Ok(renewed) => {
+                warn_of_age(provider, dial, &renewed);
                 standing.send_replace(Standing::Up(Arc::clone(&renewed)));
                 link = renewed;
             }
@@ -91,6 +96,15 @@ fn down(provider: &str, standing: &watch::Sender<Standing>, error: &Error) {
         tracing::warn!(provider, reason = %reason, "no connection to the signer");
     }
     standing.send_replace(Standing::Down(reason));
+}
+
+/// A month passes quickly, and keys are out of reach when collateral has expired.
+fn warn_of_age(provider: &str, dial: &Dial, link: &Link) {
+    let dcap = matches!(link.verified.kind, EvidenceKind::Sgx | EvidenceKind::Tdx);
+    let Some(until) = link.verified.until.filter(|_| dcap) else { return };
+    if until.since(dial.clock.now()) < AGEING {
+        tracing::warn!(provider, %until, "the collateral expires soon: fetch newer, or the signer cannot be attested");
+    }
 }
 
 fn label(link: &Link) -> &'static str {

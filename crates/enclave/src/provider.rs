@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     binding::{Binding, KeyPin, key_subject},
+    dcap::Collateral,
     dial::Dial,
     error,
     keeper::{Standing, keep},
@@ -82,6 +83,12 @@ impl EnclaveProvider {
             Standing::Up(link) => Some((link.verified.clone(), link.pin)),
             _ => None,
         }
+    }
+
+    /// Takes newer collateral for the next time that the signer proves itself. [`Verified::until`] of
+    /// [`EnclaveProvider::attested`] says when the present one expires; after that, no connection is made.
+    pub fn renew_collateral(&self, newer: Vec<Collateral>) {
+        self.verifier.renew_collateral(newer);
     }
 
     /// The link, or why there is none. Waits only while the first attempt is under way.

@@ -1,11 +1,13 @@
 //! The one place that decides whether a signer gets a key.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use anya_primitives::{Network, Timestamp};
 use anya_provider::{Evidence, Residence};
 
 use crate::{
     binding::Binding,
-    dcap,
+    dcap::{self, Collateral},
     error::Refusal,
     nitro,
     policy::{EvidenceKind, EvidencePolicy, Measurement},
@@ -54,17 +56,23 @@ impl Verified {
     }
 }
 
-/// Checks evidence against a policy.
+/// Checks evidence against a policy. Clones share the collateral.
 #[derive(Clone)]
 pub struct Verifier {
     policy: EvidencePolicy,
+    collateral: Arc<RwLock<Vec<Collateral>>>,
     roots: Roots,
 }
 
 impl Verifier {
     /// A verifier that trusts the vendors' roots.
     pub fn new(policy: EvidencePolicy) -> Self {
-        Self { policy, roots: Roots::vendors() }
+        Self::rooted(policy, Roots::vendors())
+    }
+
+    fn rooted(mut policy: EvidencePolicy, roots: Roots) -> Self {
+        let collateral = Arc::new(RwLock::new(std::mem::take(&mut policy.collateral)));
+        Self { policy, collateral, roots }
     }
 
     /// A verifier for a test bench, which has a certificate authority of its own.
@@ -74,13 +82,13 @@ impl Verifier {
     pub fn with_roots(policy: EvidencePolicy, roots: Roots) -> Result<Self, Refusal> {
         match policy.network {
             Network::Mainnet => Err(Refusal::ForeignRoots),
-            _ => Ok(Self { policy, roots }),
+            _ => Ok(Self::rooted(policy, roots)),
         }
     }
 
-    /// The policy.
-    pub fn policy(&self) -> &EvidencePolicy {
-        &self.policy
+    /// Puts newer collateral in the place of what there is, for every clone of this verifier: it expires every month.
+    pub fn renew_collateral(&self, newer: Vec<Collateral>) {
+        *self.collateral.write().unwrap_or_else(PoisonError::into_inner) = newer;
     }
 
     /// Where keys live whose signer satisfies the policy. One that allows simulations guarantees no more than a process.
@@ -107,7 +115,8 @@ impl Verifier {
         if ![EvidenceKind::Sgx, EvidenceKind::Tdx].into_iter().any(|kind| self.policy.names(kind)) {
             return Err(Refusal::Kind(dcap::kind_of(quote)));
         }
-        let quoted = dcap::verify(quote, &self.policy.collateral, &self.roots.intel, now)?;
+        let collateral = self.collateral.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let quoted = dcap::verify(quote, &collateral, &self.roots.intel, now)?;
         let measurement = self.measured(&quoted.measurements)?;
         self.policy.tcb.check(quoted.status, &quoted.advisories, quoted.evaluation)?;
         if quoted.report_data != binding.report_data() {

@@ -45,6 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             clock: Arc::new(SystemClock),
         };
         EnclaveProvider::enrol("signer", &dial()).await?;
+        // The signer wipes its root when the connection ends, so that it has to open it again.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         let begun = Instant::now();
         let remote = EnclaveProvider::start("signer", dial());
         remote.health(soon()).await;

@@ -7,12 +7,13 @@ use std::{
 
 use anya_enclave::{
     Binding,
-    channel::{Stream, accept},
+    channel::{Stream, TlsStream, accept},
     wire::{Answer, Features, Frame, HANDSHAKE_FRAME, MAX_FRAME, Request, read_frame},
 };
+use anya_keystore::SoftwareProvider;
 use anya_provider::{Error as ProviderError, Provider as _};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, WriteHalf},
     sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
     time::timeout,
@@ -42,12 +43,32 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) async fn serve(
     signer: Arc<Signer>,
     stream: impl Stream + 'static,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let stream = accept(stream, &signer.key, signer.server).await?;
-    let (mut reading, mut writing) = tokio::io::split(stream);
+    // A root that was entered has to be left, so nothing may be awaited between the two but `answer`.
+    let (stream, keys) = tokio::select! {
+        greeted = greet(&signer, stream) => match greeted? {
+            Some(entered) => entered,
+            None => return Ok(()),
+        },
+        () = told(&mut stop) => return Ok(()),
+    };
+    let desk = Arc::new(Desk {
+        vault: Arc::clone(&signer.vault),
+        keys,
+        attestor: Arc::clone(&signer.attestor),
+        channel: signer.key.pin(),
+    });
+    let outcome = answer(desk, stream, stop).await;
+    signer.vault.leave().await;
+    outcome
+}
 
-    let hello = next(&mut reading).await?;
+/// Evidence and release. Returns the open root, or nothing when it was refused.
+async fn greet<S: Stream>(signer: &Signer, stream: S) -> Result<Option<Entered<S>>, Failure> {
+    let mut stream = accept(stream, &signer.key, signer.server).await?;
+
+    let hello = next(&mut stream).await?;
     let Request::Hello { nonce } = Request::decode(&hello.body, Instant::now())?.0 else {
         return Err("the first request was not a greeting".into());
     };
@@ -56,42 +77,28 @@ pub(crate) async fn serve(
     let shown = evidence(&signer.attestor, binding).await;
     let refused = shown.is_err();
     let shown = shown.map(|evidence| Answer::Hello { evidence, root });
-    send(&mut writing, &Answer::encode(&shown, hello.id)).await?;
+    send(&mut stream, &Answer::encode(&shown, hello.id)).await?;
     if refused {
-        return Ok(());
+        return Ok(None);
     }
 
-    let release = next(&mut reading).await?;
+    let release = next(&mut stream).await?;
     let entered = match Request::decode(&release.body, Instant::now())?.0 {
         Request::Release { part, create } => signer.vault.enter(part, create).await,
         _ => return Err("the second request released nothing".into()),
     };
-    let keys = match entered {
-        Ok(keys) => keys,
+    match entered {
+        Ok(keys) => Ok(Some(((stream, release.id), keys))),
         Err(error) => {
             tracing::warn!(%error, "a released part was refused");
-            send(&mut writing, &Answer::encode(&Err(error), release.id)).await?;
-            return Ok(());
+            send(&mut stream, &Answer::encode(&Err(error), release.id)).await?;
+            Ok(None)
         }
-    };
-    // From here on, every way out passes `leave`.
-    let features = Answer::Released(Features::of(keys.capabilities()));
-    let outcome = match send(&mut writing, &Answer::encode(&Ok(features), release.id)).await {
-        Ok(()) => {
-            tracing::info!("the server released the root");
-            let desk = Arc::new(Desk {
-                vault: Arc::clone(&signer.vault),
-                keys,
-                attestor: Arc::clone(&signer.attestor),
-                channel: signer.key.pin(),
-            });
-            answer(desk, reading, writing, stop).await
-        }
-        Err(error) => Err(error),
-    };
-    signer.vault.leave().await;
-    outcome
+    }
 }
+
+/// The channel with the number of the request that is still to be answered, and the keys.
+type Entered<S> = ((TlsStream<S>, u64), Arc<SoftwareProvider>);
 
 async fn next(stream: &mut (impl AsyncRead + Unpin)) -> Result<Frame, Failure> {
     match timeout(PATIENCE, read_frame(stream, HANDSHAKE_FRAME)).await? {
@@ -111,15 +118,15 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<()
 }
 
 /// Answers requests until the server leaves, breaks the protocol, or the signer is told to stop.
-async fn answer<S>(
+async fn answer<S: Stream + 'static>(
     desk: Arc<Desk>,
-    mut reading: ReadHalf<S>,
-    writing: WriteHalf<S>,
+    (stream, release): (TlsStream<S>, u64),
     mut stop: watch::Receiver<bool>,
-) -> Result<(), Failure>
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
+) -> Result<(), Failure> {
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let features = Answer::Released(Features::of(desk.keys.capabilities()));
+    send(&mut writing, &Answer::encode(&Ok(features), release)).await?;
+    tracing::info!("the server released the root");
     let (answers, queue) = mpsc::channel(ANSWERS);
     let mut writer = tokio::spawn(write(writing, queue));
     let room = Arc::new(Semaphore::new(UNITS));

@@ -241,6 +241,16 @@ async fn expired_collateral_is_refused_at_the_next_connection() {
     let provider = EnclaveProvider::start("enclave", house.dial());
     let health = provider.health(soon()).await;
     assert!(!health.ready && health.detail.contains("valid from"), "{}", health.detail);
+    // Newer collateral, which here is the old one at its time, is taken while it runs.
+    provider.renew_collateral(vec![]);
+    house.server.clock.put("2030-01-15T00:00:00Z");
+    let begun = Instant::now();
+    while !provider.health(soon()).await.detail.contains("collateral: none for SGX") {
+        assert!(begun.elapsed() < PATIENCE, "{}", provider.health(soon()).await.detail);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    provider.renew_collateral(house.policy().collateral);
+    ready(&provider).await;
 }
 
 /// Somebody between the two, who stole the server's key of the channel and so is believed by the signer. Returns how

@@ -559,8 +559,12 @@ async fn it_ends_on_sigterm_after_it_has_answered() {
     let ctx = context(KeySpec::Secp256k1);
     let made = provider.generate(&ctx, KeyTemplate::default()).await.unwrap();
     sign_and_check(provider.as_ref(), &ctx, &made).await;
+    let silent = UnixStream::connect(process.socket()).unwrap();
+    let told = Instant::now();
     process.signal("-TERM");
     let (code, log) = process.wait();
+    assert!(told.elapsed() < Duration::from_secs(5), "it waits for somebody who says nothing");
+    drop(silent);
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("keystore locked"), "the root was not wiped: {log}");
     assert!(!process.socket().exists());

@@ -6,4 +6,6 @@ mod transport;
 
 pub use key::{ChannelKey, read_secret, write_secret};
 pub use tls::{accept, connect};
+/// The signer's end of a channel.
+pub use tokio_rustls::server::TlsStream;
 pub use transport::{Stream, Transport, UnixTransport};

@@ -9,31 +9,28 @@ use super::codec::{Reader, Writer};
 use crate::error::Result;
 
 /// The fields and acts that the signer's keystore names.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 21] = [
     "aad",
     "ciphertext",
     "digest",
     "generation",
     "handle",
-    "material",
     "message",
     "mnemonic",
+    "mnemonic_passphrase",
     "passphrase",
     "path",
     "plaintext",
     "public",
     "scheme",
     "secret",
-    "seed",
     "spec",
     "ticket",
     "transfer",
-    "wrapped",
+    "be imported from a mnemonic: use spec bip32",
     "derive keys: only bip32 keys do",
     "encrypt or decrypt: only aes256 keys do",
     "sign with this algorithm",
-    "sign with a path: only bip32 keys have one",
-    "sign without a path",
 ];
 
 fn known(text: &str) -> Option<&'static str> {
