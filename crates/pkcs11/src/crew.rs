@@ -38,6 +38,9 @@ const STALL: Duration = Duration::from_millis(20);
 /// How many times the device's own objective that is.
 const STALL_FACTOR: u32 = 4;
 
+/// How often the worker that stands by is looked after.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
+
 #[derive(Default)]
 struct State {
     active: Option<Arc<Link>>,
@@ -244,7 +247,8 @@ impl Crew {
     fn failed(&self, reason: String) {
         let mut state = locked(&self.state);
         state.strikes = state.strikes.saturating_add(1);
-        state.absent = Some(reason);
+        // One failure may be chance: callers wait for the next try, which is near.
+        state.absent = (state.strikes > 1).then_some(reason);
         drop(state);
         self.tell();
     }
@@ -280,7 +284,11 @@ impl Crew {
                 Lack::Closed => return,
                 Lack::Nothing => {
                     drop(this);
-                    work.notified().await;
+                    if tokio::time::timeout(LOOK_AFTER, work.notified()).await.is_err()
+                        && let Some(this) = crew.upgrade()
+                    {
+                        this.look_after_standby().await;
+                    }
                 }
                 Lack::Worker { after } => {
                     if !after.is_zero() {
@@ -298,6 +306,16 @@ impl Crew {
                     this.replace().await;
                 }
             }
+        }
+    }
+
+    /// Sees that the worker that stands by would be of use, which also keeps its channel to the device from going idle.
+    async fn look_after_standby(&self) {
+        let standby = locked(&self.state).standby.clone();
+        if let Some(standby) = standby
+            && standby.call(&Op::Health, Instant::now() + LOOK_AFTER).await.is_err()
+        {
+            standby.end("the worker that stands by is not well");
         }
     }
 

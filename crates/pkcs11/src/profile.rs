@@ -43,6 +43,9 @@ pub struct Profile {
     /// How long, in milliseconds, a new key may take until it can be used.
     #[serde(default)]
     pub usable_after_ms: u64,
+    /// Whether a process may overlook what another one has just made, until it starts the module anew.
+    #[serde(default)]
+    pub stale_listing: bool,
     /// Whether each curve is tried once before it is declared.
     #[serde(default)]
     pub probe: bool,

@@ -1,13 +1,14 @@
 //! What all sessions of a worker share: the module, the login, the plan.
 
 use std::{
-    ffi::{CString, c_void},
+    ffi::{CStr, CString, c_void},
     path::Path,
     ptr::NonNull,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,14 +34,36 @@ use crate::{
 /// The least time between two restarts of the module: a device that is away is not helped by more.
 const RESTART: Duration = Duration::from_millis(250);
 
+/// The least time between two restarts because something was not found.
+const REFRESH: Duration = Duration::from_secs(1);
+/// How often, and with what pause, a module is started anew that does not show the token.
+const START_TRIES: u32 = 3;
+/// See [`START_TRIES`].
+const START_PAUSE: Duration = Duration::from_millis(15);
+
 /// A module that has been initialised, and where its token is.
 pub(crate) struct Module {
     pub(crate) pkcs11: Pkcs11,
     pub(crate) slot: Option<Slot>,
-    /// Counts initialisations: a session of an earlier one is no more.
+    /// Counts initialisations, and losses of all sessions: one of an earlier epoch is no more, and its number may be
+    /// another's by now.
     pub(crate) epoch: u64,
     started: Instant,
+    /// Whether anything has succeeded since.
+    served: AtomicBool,
 }
+
+impl Module {
+    /// Notes that the module works.
+    pub(crate) fn serves(&self) {
+        if !self.served.load(Ordering::Relaxed) {
+            self.served.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A session, while there is one.
+pub(crate) type Chair = Arc<Mutex<Option<Session>>>;
 
 /// See the module's description.
 pub(crate) struct Hall {
@@ -51,13 +74,16 @@ pub(crate) struct Hall {
     pin: AuthPin,
     arguments: Option<CString>,
     module: RwLock<Module>,
+    /// Where each thread's session is. A thread holds the lock of its own while it works.
+    chairs: Mutex<Vec<Chair>>,
+    refreshed: Mutex<Option<Instant>>,
     /// Why the token refused the PIN. It is never tried again.
     refused: Mutex<Option<String>>,
     /// Counts events that make what sessions remember of objects worthless.
     changes: AtomicU64,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -70,10 +96,8 @@ impl Hall {
             CkError::Pkcs11(..) => Trouble::from(error).into_fault(),
             other => Fault::Unavailable(format!("{} is no PKCS#11 module: {other}", greeting.module)),
         })?;
-        initialize(&pkcs11, arguments.as_deref())?;
-        let slot = find_slot(&pkcs11, &greeting.token)?;
-        let plan = slot.map(|slot| resolve(&greeting.profile, &pkcs11, slot));
-        let Some(plan) = plan else { return Err(Fault::Unavailable(absent(&greeting.token))) };
+        let slot = start(&pkcs11, arguments.as_deref(), &greeting.token)?;
+        let plan = resolve(&greeting.profile, &pkcs11, slot);
         Ok(Self {
             plan: Mutex::new(plan),
             profile: greeting.profile.clone(),
@@ -84,7 +108,15 @@ impl Hall {
             },
             pin: AuthPin::new(greeting.pin.into()),
             arguments,
-            module: RwLock::new(Module { pkcs11, slot, epoch: 1, started: Instant::now() }),
+            module: RwLock::new(Module {
+                pkcs11,
+                slot: Some(slot),
+                epoch: 1,
+                started: Instant::now(),
+                served: AtomicBool::new(false),
+            }),
+            chairs: Mutex::default(),
+            refreshed: Mutex::new(None),
             refused: Mutex::new(None),
             changes: AtomicU64::new(0),
         })
@@ -104,6 +136,13 @@ impl Hall {
         self.module.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One more chair.
+    pub(crate) fn chair(&self) -> Chair {
+        let chair = Chair::default();
+        locked(&self.chairs).push(chair.clone());
+        chair
+    }
+
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
@@ -115,7 +154,7 @@ impl Hall {
 
     /// Opens a session and logs it in.
     pub(crate) fn session(&self, module: &Module) -> Outcome<Session> {
-        let Some(slot) = module.slot else { return Err(Trouble::Lost(absent(&self.token))) };
+        let Some(slot) = module.slot else { return Err(Trouble::Gone(absent(&self.token))) };
         // Never closed by being dropped: after a restart its number may be another session's.
         let session = if self.profile.read_write {
             module.pkcs11.open_rw_session_no_drop(slot)
@@ -163,6 +202,23 @@ impl Hall {
         }
     }
 
+    /// Closes every session, unless that was done since `epoch`.
+    ///
+    /// When a module says that a session's handle is not valid, it may give its number to the next session that is
+    /// opened, while another thread still takes the number for its own. So no session is opened before every thread
+    /// has let go of its own.
+    pub(crate) fn clear(&self, epoch: u64) {
+        let mut module = self.module.write().unwrap_or_else(PoisonError::into_inner);
+        if module.epoch == epoch {
+            module.epoch += 1;
+            for chair in &*locked(&self.chairs) {
+                if let Some(session) = locked(chair).take() {
+                    let _ = session.close();
+                }
+            }
+        }
+    }
+
     /// Finalizes and initialises the module again, unless that was done since `epoch`: some modules find a token that
     /// came back, or make their channel to the device anew, in no other way.
     pub(crate) fn restart(&self, epoch: u64) -> Outcome<()> {
@@ -170,21 +226,37 @@ impl Hall {
         if module.epoch != epoch {
             return Ok(());
         }
-        if module.started.elapsed() < RESTART {
-            return Err(Trouble::Lost("the device does not come back".to_owned()));
+        // One that has worked since its last start is worth another.
+        if !module.served.swap(false, Ordering::Relaxed) && module.started.elapsed() < RESTART {
+            return Err(Trouble::Gone("the device does not come back".to_owned()));
         }
         module.started = Instant::now();
         module.epoch += 1;
         module.slot = None;
         let _ = module.pkcs11.clone().finalize();
+        // Sessions end with that. One that were closed now would be whoever's has its number next.
+        locked(&self.chairs).iter().for_each(|chair| drop(locked(chair).take()));
         initialize(&module.pkcs11, self.arguments.as_deref())?;
         module.slot = find_slot(&module.pkcs11, &self.token)?;
         Ok(())
     }
 
+    /// Starts the module anew because an object may have been overlooked; not more often than is bearable.
+    pub(crate) fn refresh(&self, epoch: u64) -> bool {
+        let now = Instant::now();
+        {
+            let mut last = locked(&self.refreshed);
+            if last.is_some_and(|last| now < last + REFRESH) {
+                return false;
+            }
+            *last = Some(now);
+        }
+        self.restart(epoch).is_ok()
+    }
+
     /// What the token says of itself.
     pub(crate) fn token_info(&self, module: &Module) -> Outcome<TokenInfo> {
-        let Some(slot) = module.slot else { return Err(Trouble::Lost(absent(&self.token))) };
+        let Some(slot) = module.slot else { return Err(Trouble::Gone(absent(&self.token))) };
         Ok(module.pkcs11.get_token_info(slot)?)
     }
 
@@ -201,7 +273,7 @@ pub(crate) fn is_logged_in(session: &Session) -> Outcome<bool> {
     Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
 }
 
-fn initialize(pkcs11: &Pkcs11, arguments: Option<&std::ffi::CStr>) -> Result<(), Fault> {
+fn initialize(pkcs11: &Pkcs11, arguments: Option<&CStr>) -> Result<(), Fault> {
     let flags = CInitializeFlags::OS_LOCKING_OK;
     let arguments = match arguments {
         None => CInitializeArgs::new(flags),
@@ -217,6 +289,25 @@ fn initialize(pkcs11: &Pkcs11, arguments: Option<&std::ffi::CStr>) -> Result<(),
     match pkcs11.initialize(arguments) {
         Ok(()) | Err(CkError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
         Err(error) => Err(Trouble::from(error).into_fault()),
+    }
+}
+
+/// Initialises the module and finds the token. Tried a few times: a token that another process is just writing to may
+/// not be readable for a moment.
+fn start(pkcs11: &Pkcs11, arguments: Option<&CStr>, token: &TokenSelector) -> Result<Slot, Fault> {
+    let mut tries = START_TRIES;
+    loop {
+        initialize(pkcs11, arguments)?;
+        let found = find_slot(pkcs11, token);
+        if let Ok(Some(slot)) = found {
+            return Ok(slot);
+        }
+        tries -= 1;
+        if tries == 0 {
+            return Err(found.err().unwrap_or_else(|| Fault::Unavailable(absent(token))));
+        }
+        let _ = pkcs11.clone().finalize();
+        thread::sleep(START_PAUSE);
     }
 }
 

@@ -15,10 +15,10 @@ use cryptoki::{
 use crate::{
     key::{KekRef, PREFIX},
     profile::SealWay,
-    wire::{Fault, Reply},
+    wire::{Fault, Reply, Wrong},
     worker::{
         hall::is_logged_in,
-        objects,
+        objects::{self, plain_mechanism},
         seal::random,
         seat::Seat,
         trouble::{Outcome, Trouble},
@@ -118,7 +118,8 @@ impl Seat {
         };
         let keks = self.keks.as_deref().unwrap_or_default();
         let missing: Vec<Role> = roles.iter().copied().filter(|role| find(keks, *role).is_none()).collect();
-        if !missing.is_empty() {
+        let made_now = !missing.is_empty();
+        if made_now {
             for role in missing {
                 self.make_kek(session, role, generation)?;
             }
@@ -130,7 +131,7 @@ impl Seat {
         let seal = find(keks, Role::Seal).ok_or_else(|| {
             Fault::Unavailable("the token does not show the sealing key it made".to_owned())
         })?;
-        Ok(Current {
+        let current = Current {
             name: KekRef {
                 generation,
                 wrap: wrap.as_ref().map(|kek| kek.id.clone()).unwrap_or_default(),
@@ -138,7 +139,33 @@ impl Seat {
             },
             wrap: wrap.map(|kek| kek.object),
             seal: seal.object,
-        })
+        };
+        if made_now {
+            self.when_usable(|seat| seat.prove_kek(session, &current))?;
+        }
+        Ok(current)
+    }
+
+    /// Seals and wraps something once, so that nothing is ever kept under keys that do not work.
+    fn prove_kek(&self, session: &Session, current: &Current) -> Outcome<()> {
+        let wrong = || Fault::Wrong(Wrong::Wrap);
+        let sealed = self.seal(session, current.seal, b"anya/pkcs11/probe", b"probe")?;
+        let opened = self.unseal(session, current.seal, b"anya/pkcs11/probe", &sealed)?;
+        if opened.as_slice() != b"probe" {
+            return Err(wrong().into());
+        }
+        if let (Some(kek), Some(code)) = (current.wrap, self.plan.wrap) {
+            let mut template = self.secret_flags(false, true);
+            template.extend([Attribute::Encrypt(true), Attribute::ValueLen(Ulong::new(32))]);
+            let probe = session.generate_key(&Mechanism::AesKeyGen, &template)?;
+            let wrapped = plain_mechanism(code).and_then(|code| Ok(session.wrap_key(&code, kek, probe)?));
+            objects::discard(session, &[probe]);
+            // RFC 5649: eight bytes more than what is wrapped.
+            if wrapped?.len() < 40 {
+                return Err(wrong().into());
+            }
+        }
+        Ok(())
     }
 
     fn make_kek(&mut self, session: &Session, role: Role, generation: u32) -> Outcome<()> {
@@ -220,7 +247,7 @@ impl Seat {
             session.destroy_object(object)?;
         }
         self.hall.changed();
-        self.forget();
+        self.forget(session);
         if !doomed(self.keks(session)?).is_empty() {
             let reason = "the token still shows keys of a generation that it said it deleted";
             return Err(Fault::Unavailable(reason.to_owned()).into());
@@ -258,14 +285,14 @@ impl Seat {
         if !matches!(Handle::read(key, handle)?, Handle::Device { .. }) {
             // What other sessions have loaded of it goes before their next call.
             self.hall.changed();
-            self.forget();
+            self.forget(session);
             return Ok(Reply::Erased { object: false });
         }
         for object in objects::find_key(session, key, None)? {
             session.destroy_object(object)?;
         }
         self.hall.changed();
-        self.forget();
+        self.forget(session);
         if !objects::find_key(session, key, None)?.is_empty() {
             return Err(Fault::Unavailable(
                 "the token still shows the key that it said it deleted".to_owned(),

@@ -1,5 +1,7 @@
 //! Making keys, and the proof that what was made works.
 
+use std::{thread, time::Duration};
+
 use anya_provider::{Expected, KeySpec, Message, PublicMaterial, Residence, SignAlgorithm, SignatureBytes};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use bitcoin::secp256k1::PublicKey;
@@ -160,7 +162,7 @@ impl Seat {
                 return Err(Fault::Wrong(Wrong::Attributes).into());
             }
         }
-        self.prove_when_usable(session, key.spec, private, &public)?;
+        self.when_usable(|seat| seat.prove(session, key.spec, private, &public))?;
         let handle = Handle::device(key).to_bytes()?;
         Ok(Made { handle, public, residence: Residence::Device })
     }
@@ -191,21 +193,17 @@ impl Seat {
         }
     }
 
-    /// Proves a key, waiting for as long as the profile grants a new one.
-    fn prove_when_usable(
-        &mut self,
-        session: &Session,
-        spec: KeySpec,
-        object: ObjectHandle,
-        public: &[u8],
-    ) -> Outcome<()> {
+    /// Tries what is to be tried with a new object until it works, for as long as the profile grants a new one.
+    pub(crate) fn when_usable<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Outcome<T>) -> Outcome<T> {
         let until = monotonic_now() + self.profile().usable_after_ms * 1_000_000;
         loop {
-            match self.prove(session, spec, object, public) {
-                Err(Trouble::Failed(_) | Trouble::Stale(_) | Trouble::Fault(Fault::Unavailable(_)))
-                    if monotonic_now() < until && !self.is_late() =>
-                {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
+            match attempt(self) {
+                Err(
+                    Trouble::Failed(_)
+                    | Trouble::Stale(_)
+                    | Trouble::Fault(Fault::Unavailable(_) | Fault::HandleDamaged),
+                ) if monotonic_now() < until && !self.is_late() => {
+                    thread::sleep(Duration::from_millis(20));
                 }
                 outcome => return outcome,
             }

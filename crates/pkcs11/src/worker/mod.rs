@@ -43,7 +43,7 @@ use zeroize::Zeroizing;
 
 use crate::wire::{Fault, Greeting, Intake, Op, Ready, Reply, frame};
 use hall::Hall;
-use seat::Seat;
+use seat::{Place, Seat};
 
 /// How long calls under way may take to end when the parent is gone.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -109,16 +109,16 @@ fn run() -> io::Result<()> {
     Ok(())
 }
 
-type Opened = (Arc<Hall>, Vec<seat::Place>, Ready);
+type Opened = (Arc<Hall>, Vec<Place>, Ready);
 
 /// The hall with its seats, when the first of them is logged in.
 fn seats(hall: Hall, sessions: u16) -> Result<Opened, Fault> {
     let hall = Arc::new(hall);
-    let mut first = Seat::new(hall.clone());
+    let mut first = Place::new(&hall).sit_down();
     let token = first.try_out()?;
-    drop(first);
     let ready = Ready { plan: hall.plan(), token };
-    let places = (0..sessions).map(|_| seat::Place::new(hall.clone())).collect();
+    let mut places = vec![first.stand_up()];
+    places.extend((1..sessions).map(|_| Place::new(&hall)));
     Ok((hall, places, ready))
 }
 

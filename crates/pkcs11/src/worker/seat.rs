@@ -1,6 +1,6 @@
 //! One session, the thread that owns it, and what they remember.
 
-use std::{collections::HashMap, hint::black_box, rc::Rc, sync::Arc};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use anya_provider::{HdMode, KeySpec, Residence, Verifier};
 use bitcoin::secp256k1::{All, Secp256k1};
@@ -15,7 +15,7 @@ use crate::{
     profile::Profile,
     wire::{Fault, Made, Make, Op, Reply, monotonic_now},
     worker::{
-        hall::{Hall, Module, is_logged_in},
+        hall::{Chair, Hall, Module, is_logged_in, locked},
         kek::Kek,
         objects,
         seed::Cell,
@@ -30,20 +30,44 @@ const REMEMBERED: usize = 8192;
 /// A seat before its thread has taken it.
 pub(crate) struct Place {
     hall: Arc<Hall>,
+    chair: Chair,
 }
 
 impl Place {
-    pub(crate) fn new(hall: Arc<Hall>) -> Self {
-        Self { hall }
+    pub(crate) fn new(hall: &Arc<Hall>) -> Self {
+        Self { hall: hall.clone(), chair: hall.chair() }
     }
 
     /// The seat, logged in if that is possible now.
     pub(crate) fn sit(self) -> Seat {
-        let mut seat = Seat::new(self.hall);
-        let hall = seat.hall.clone();
+        let mut seat = self.sit_down();
+        let (hall, chair) = (seat.hall.clone(), seat.chair.clone());
+        let module = hall.module();
         // What hinders it now will be met again, and reported, at the first call.
-        let _ = seat.session(&hall.module());
+        let _ = seat.settle(&module, &mut locked(&chair));
+        drop(module);
         seat
+    }
+
+    /// The seat as it is.
+    pub(crate) fn sit_down(self) -> Seat {
+        let Self { hall, chair } = self;
+        // Whoever sat here before has left a session of this epoch, or none.
+        let epoch = hall.module().epoch;
+        Seat {
+            plan: hall.plan(),
+            loaded: Loaded::new(hall.profile.loaded_keys),
+            epoch,
+            hall,
+            chair,
+            changes: 0,
+            objects: HashMap::new(),
+            keks: None,
+            cell: None,
+            curve: Curve::default(),
+            verifier: None,
+            deadline: 0,
+        }
     }
 }
 
@@ -51,8 +75,8 @@ impl Place {
 pub(crate) struct Seat {
     pub(crate) hall: Arc<Hall>,
     pub(crate) plan: Plan,
-    session: Option<Rc<Session>>,
-    /// Which initialisation of the module the session belongs to.
+    chair: Chair,
+    /// Which epoch of the module's the memory belongs to.
     epoch: u64,
     /// Which changes of the hall's the memory knows of.
     changes: u64,
@@ -67,21 +91,9 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn new(hall: Arc<Hall>) -> Self {
-        Self {
-            plan: hall.plan(),
-            loaded: Loaded::new(hall.profile.loaded_keys),
-            hall,
-            session: None,
-            epoch: 0,
-            changes: 0,
-            objects: HashMap::new(),
-            keks: None,
-            cell: None,
-            curve: Curve::default(),
-            verifier: None,
-            deadline: 0,
-        }
+    /// Leaves the session behind for the next who sits here.
+    pub(crate) fn stand_up(self) -> Place {
+        Place { hall: self.hall, chair: self.chair }
     }
 
     pub(crate) fn profile(&self) -> &Profile {
@@ -103,13 +115,15 @@ impl Seat {
 
     /// Logs in for the first time, tries what the profile does not vouch for, and says which token it is.
     pub(crate) fn try_out(&mut self) -> Result<String, Fault> {
-        let hall = self.hall.clone();
+        let (hall, chair) = (self.hall.clone(), self.chair.clone());
         let module = hall.module();
-        let session = self.session(&module).map_err(Trouble::into_fault)?;
+        let mut place = locked(&chair);
+        let session = self.settle(&module, &mut place).map_err(Trouble::into_fault)?;
+        module.serves();
         let info = hall.token_info(&module).map_err(Trouble::into_fault)?;
         if hall.profile.probe && hall.profile.session_objects {
             let tried = [KeySpec::Secp256k1, KeySpec::P256, KeySpec::Ed25519]
-                .map(|spec| (spec, self.plan.device.contains(&spec) && self.has_curve(&session, spec)));
+                .map(|spec| (spec, self.plan.device.contains(&spec) && self.has_curve(session, spec)));
             hall.retain(|spec| tried.iter().all(|(known, good)| *known != spec || *good));
             self.plan = hall.plan();
         }
@@ -143,20 +157,35 @@ impl Seat {
             if self.is_late() {
                 break Err(Fault::Timeout);
             }
-            let hall = self.hall.clone();
+            let (hall, chair) = (self.hall.clone(), self.chair.clone());
             let outcome = {
                 let module = hall.module();
-                self.session(&module).and_then(|session| self.perform(&session, &module, op, tries > 0))
+                let mut place = locked(&chair);
+                let outcome = match self.settle(&module, &mut place) {
+                    Ok(session) => self.perform(session, &module, op, tries > 0),
+                    Err(trouble) => Err(trouble),
+                };
+                if outcome.is_ok() {
+                    module.serves();
+                }
+                outcome
             };
             let trouble = match outcome {
                 Ok(reply) => break Ok(reply),
+                Err(Trouble::Fault(Fault::Missing))
+                    if tries == 0 && hall.profile.stale_listing && hall.refresh(self.epoch) =>
+                {
+                    tries += 1;
+                    continue;
+                }
                 Err(Trouble::Fault(fault)) => break Err(fault),
                 Err(trouble) => trouble,
             };
             match (tries, &trouble) {
-                (0, Trouble::Stale(_)) => self.forget(),
+                (0, Trouble::Stale(_)) => self.forget_all(),
+                (0, Trouble::Gone(_)) => hall.clear(self.epoch),
                 (0, _) => self.leave(),
-                (1, Trouble::Lost(_) | Trouble::Stale(_)) => {
+                (1, Trouble::Gone(_) | Trouble::Lost(_) | Trouble::Stale(_)) => {
                     if let Err(trouble) = hall.restart(self.epoch) {
                         break Err(trouble.into_fault());
                     }
@@ -184,8 +213,9 @@ impl Seat {
         };
         match outcome {
             Ok(Reply::Key(Made { handle, .. })) if self.is_late() => {
+                let chair = self.chair.clone();
                 if matches!(Handle::read(key, &handle), Ok(Handle::Device { .. }))
-                    && let Some(session) = &self.session
+                    && let Some(session) = &*locked(&chair)
                     && let Ok(found) = objects::find_key(session, key, None)
                 {
                     objects::discard(session, &found);
@@ -199,7 +229,7 @@ impl Seat {
 
     /// Whether the session itself is well, so that a failure has another reason.
     fn is_sound(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| is_logged_in(session).unwrap_or(false))
+        locked(&self.chair).as_ref().is_some_and(|session| is_logged_in(session).unwrap_or(false))
     }
 
     /// After a panic nothing that is remembered can be relied on.
@@ -210,43 +240,48 @@ impl Seat {
 
     /// Closes the session.
     pub(crate) fn leave(&mut self) {
-        self.loaded.clear();
         self.objects.clear();
         self.keks = None;
-        if let Some(session) = self.session.take().and_then(Rc::into_inner) {
+        // Loaded keys go with the session.
+        self.loaded.clear();
+        if let Some(session) = locked(&self.chair).take() {
             let _ = session.close();
         }
     }
 
     /// Forgets every object's handle; keys that were loaded are unloaded.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self, session: &Session) {
         self.objects.clear();
         self.keks = None;
-        let loaded = self.loaded.clear();
-        if let Some(session) = &self.session {
-            objects::discard(session, &loaded);
+        objects::discard(session, &self.loaded.clear());
+    }
+
+    fn forget_all(&mut self) {
+        let chair = self.chair.clone();
+        if let Some(session) = &*locked(&chair) {
+            self.forget(session);
         }
     }
 
-    fn session(&mut self, module: &Module) -> Outcome<Rc<Session>> {
+    /// The session, opened and logged in if it is not.
+    fn settle<'a>(&mut self, module: &Module, place: &'a mut Option<Session>) -> Outcome<&'a Session> {
         if self.epoch != module.epoch {
-            // The sessions of an earlier initialisation went with it, and so did their objects.
+            // The sessions of an earlier epoch went with it, and so did their objects.
             self.loaded.clear();
             self.objects.clear();
             self.keks = None;
-            self.session = None;
             self.epoch = module.epoch;
         }
+        let session = match place.take() {
+            Some(session) => session,
+            None => self.hall.session(module)?,
+        };
+        let session = &*place.insert(session);
         let changes = self.hall.changes();
         if self.changes != changes {
-            self.forget();
+            self.forget(session);
             self.changes = changes;
         }
-        if let Some(session) = &self.session {
-            return Ok(session.clone());
-        }
-        let session = Rc::new(self.hall.session(module)?);
-        self.session = Some(session.clone());
         Ok(session)
     }
 

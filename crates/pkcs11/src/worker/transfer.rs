@@ -98,11 +98,30 @@ impl Seat {
         random(&mut random_part)?;
         let name = format!("{now_ms}-{}", hex::encode(random_part));
         let names = [Attribute::Label(Ticket::label(&name).into_bytes()), Attribute::Id(key.id().to_vec())];
-        let (public, _) = self.rsa_pair(session, true, &names)?;
+        let (public, private) = self.rsa_pair(session, true, &names)?;
         let material = rsa_public(session, public);
         objects::discard(session, &[public]);
+        let proven = material.and_then(|material| {
+            let spki = der::rsa_spki(&material);
+            self.prove_offer(session, &spki, private).map(|()| spki)
+        });
+        let public = proven.inspect_err(|_| objects::discard(session, &[private]))?;
         let ticket = postcard::to_allocvec(&Ticket::Device { name }).map_err(|_| Fault::Internal)?;
-        Ok(Reply::Offer { public: der::rsa_spki(&material?), ticket })
+        Ok(Reply::Offer { public, ticket })
+    }
+
+    /// Has a key come in under an RSA key and forgets it, before another provider relies on that.
+    fn prove_offer(&mut self, session: &Session, spki: &[u8], rsa: ObjectHandle) -> Outcome<()> {
+        let way = self.plan.transfer.ok_or(Fault::Internal)?;
+        let mut probe = Zeroizing::new([0; 32]);
+        random(probe.as_mut())?;
+        let wrapped = wrap_here(spki, probe.as_ref())?;
+        let mut template = self.arriving(KeySpec::Aes256, false, false);
+        template.extend(objects::uses(KeySpec::Aes256));
+        let arrival = Arrival { way, rsa, wrapped: &wrapped };
+        let object = self.when_usable(|seat| seat.unwrap_arrival(session, &arrival, &template))?;
+        objects::discard(session, &[object]);
+        Ok(())
     }
 
     /// An RSA pair that unwraps: the public part of the session, the private part of the token if so asked.
@@ -279,7 +298,7 @@ impl Seat {
                 let made = self.take_in(session, way, key, make, rsa, wrapped, again);
                 match &made {
                     // The next try needs the offer still.
-                    Err(Trouble::Lost(_) | Trouble::Failed(_) | Trouble::Stale(_)) => (),
+                    Err(Trouble::Gone(_) | Trouble::Lost(_) | Trouble::Failed(_) | Trouble::Stale(_)) => (),
                     _ => objects::discard(session, &[rsa]),
                 }
                 made

@@ -11,7 +11,9 @@ pub(crate) type Outcome<T> = Result<T, Trouble>;
 /// Why something in a session did not succeed.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The session, the login or the token is gone; another session may do better.
+    /// The token and every session with it are gone, or the module says so of one.
+    Gone(String),
+    /// The login or an operation's state is gone; another session may do better.
     Lost(String),
     /// The device failed for a reason that it keeps to itself: perhaps the same.
     Failed(String),
@@ -46,14 +48,14 @@ impl From<CkError> for Trouble {
         match value {
             RvError::SessionHandleInvalid
             | RvError::SessionClosed
-            | RvError::UserNotLoggedIn
             | RvError::CryptokiNotInitialized
             | RvError::DeviceRemoved
             | RvError::TokenNotPresent
             | RvError::TokenNotRecognized
-            | RvError::SlotIdInvalid
-            | RvError::OperationActive
-            | RvError::OperationNotInitialized => Self::Lost(said),
+            | RvError::SlotIdInvalid => Self::Gone(said),
+            RvError::UserNotLoggedIn | RvError::OperationActive | RvError::OperationNotInitialized => {
+                Self::Lost(said)
+            }
             RvError::DeviceError | RvError::GeneralError | RvError::FunctionFailed => Self::Failed(said),
             RvError::KeyHandleInvalid
             | RvError::ObjectHandleInvalid
@@ -97,7 +99,9 @@ impl Trouble {
     /// The same for whoever asked.
     pub(crate) fn into_fault(self) -> Fault {
         match self {
-            Self::Lost(reason) | Self::Failed(reason) | Self::Stale(reason) => Fault::Unavailable(reason),
+            Self::Gone(reason) | Self::Lost(reason) | Self::Failed(reason) | Self::Stale(reason) => {
+                Fault::Unavailable(reason)
+            }
             Self::Fault(fault) => fault,
         }
     }

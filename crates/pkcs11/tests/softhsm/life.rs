@@ -23,6 +23,18 @@ fn lives(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}/stat")).exists()
 }
 
+/// Stops a process, and waits until its last thread has noticed: until then the others work on.
+async fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+    until("the worker stops", async || {
+        std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+        })
+    })
+    .await;
+}
+
 /// Waits until `done`, which must come to pass soon.
 async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
@@ -68,7 +80,7 @@ async fn a_worker_that_hangs_is_killed_and_replaced() {
     let key = provider.generate(&ctx, KeyTemplate::default()).await.unwrap();
     standing_by(&provider).await;
     let pid = provider.worker_pid().unwrap();
-    signal(pid, Signal::STOP);
+    stop(pid).await;
     let hurried = KeyContext { deadline: Instant::now() + Duration::from_millis(100), ..ctx.clone() };
     let late = provider.sign(&hurried, &key.handle, &REQUEST).await;
     assert!(matches!(late, Err(Error::Timeout(_))), "{late:?}");
@@ -77,7 +89,7 @@ async fn a_worker_that_hangs_is_killed_and_replaced() {
     // A caller with time to spare does not notice.
     standing_by(&provider).await;
     let pid = provider.worker_pid().unwrap();
-    signal(pid, Signal::STOP);
+    stop(pid).await;
     sign_and_check(&provider, &ctx, &key).await;
     until("the hung worker is killed", async || !lives(pid)).await;
 }
@@ -97,7 +109,7 @@ async fn workers_end_with_their_provider() {
     standing_by(&provider).await;
     let pid = provider.worker_pid().unwrap();
     // Not even one that is stopped lives on.
-    signal(pid, Signal::STOP);
+    stop(pid).await;
     drop(provider);
     until("a dropped provider has no worker", async || !lives(pid)).await;
 }
