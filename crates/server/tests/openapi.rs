@@ -131,12 +131,12 @@ fn every_operation_says_what_it_takes_and_what_can_go_wrong() {
             }
         }
     }
-    assert!(ids.len() >= 35, "{}", ids.len());
+    assert!(ids.len() >= 55, "{}", ids.len());
 }
 
 #[test]
 fn the_examples_are_what_the_types_accept() {
-    use anya_api::{access, ballot, key, operation, people, wallet};
+    use anya_api::{access, ballot, key, operation, people, provider, wallet};
 
     fn check<T: serde::de::DeserializeOwned>(name: &str, example: &Value) {
         if let Err(error) = serde_json::from_value::<T>(example.clone()) {
@@ -157,6 +157,15 @@ fn the_examples_are_what_the_types_accept() {
                 "NewApiKey" => check::<access::NewApiKey>(&name, example),
                 "NewKey" => check::<key::NewKey>(&name, example),
                 "KeyStateChange" => check::<key::KeyStateChange>(&name, example),
+                "KeyUsage" => check::<key::KeyUsage>(&name, example),
+                "KeyDates" => check::<key::KeyDates>(&name, example),
+                "NewReplica" => check::<key::NewReplica>(&name, example),
+                "AttestationRequest" => check::<key::AttestationRequest>(&name, example),
+                "SignatureRequest" => check::<key::SignatureRequest>(&name, example),
+                "ProviderUse" => check::<provider::ProviderUse>(&name, example),
+                "ReconciliationRequest" => check::<provider::ReconciliationRequest>(&name, example),
+                "KekRequest" => check::<provider::KekRequest>(&name, example),
+                "DrillRequest" => check::<provider::DrillRequest>(&name, example),
                 "NewWallet" => check::<wallet::NewWallet>(&name, example),
                 "NewAddress" => check::<wallet::NewAddress>(&name, example),
                 "Proposal" => check::<operation::Proposal>(&name, example),

@@ -76,7 +76,13 @@ impl Classified for Error {
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
             Self::Store(error) => error.kind(),
-            Self::Keys(error) => error.kind(),
+            // The key's own rules, not the caller's credential.
+            Self::Keys(anya_keys::Error::Usage { .. }) => ErrorKind::Refused,
+            Self::Keys(error) => match error.kind() {
+                // A wrong passphrase of a keystore's says nothing of the caller's credential.
+                ErrorKind::Unauthenticated => ErrorKind::Invalid,
+                kind => kind,
+            },
             Self::Wallet(error) => error.kind(),
             Self::Chain(error) => error.kind(),
         }
@@ -85,6 +91,7 @@ impl Classified for Error {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } => Some(field),
+            Self::Keys(error) if error.kind() == ErrorKind::Unauthenticated => Some("passphrase"),
             Self::Keys(error) => error.field(),
             Self::Wallet(error) => error.field(),
             _ => None,
