@@ -3,23 +3,29 @@
 //! The data folder is locked first: what follows is ours alone. Addresses are bound before secrets are opened, so that a
 //! port in use costs nothing. The node is not asked: a server starts without it, and says so in its status.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anya_chain::{ChainSource, NodeSource, RpcAuth, RpcConfig, Timeouts};
 use anya_config::{Config, NodeAuth};
-use anya_keys::Keyring;
-use anya_keystore::{SOFTWARE, SoftwareProvider};
+use anya_keys::{Keyring, Schedule, Watch};
+use anya_keystore::SoftwareProvider;
 use anya_primitives::{Clock, Network, SystemClock};
+use anya_provider::Provider;
 use anya_server::{Limits, ListenOptions, Listeners, TlsFiles};
 use anya_store::{DataDir, DataDirLock, Index, Ledger, LedgerOptions, Migration};
 use anya_treasury::{CheckpointKey, Engine, Settings, Treasury, load_checkpoint_key};
 use anya_wallet::{INDEX_FAMILIES, Wallets};
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
     error::{Error, Result},
     follow::{self, Follow},
     passphrase,
+    providers::{self, DeviceLogs, Loader, Reread},
 };
 
 /// Which network a data folder belongs to; written by `init`.
@@ -33,12 +39,22 @@ pub(crate) fn migrations() -> Vec<Migration> {
     [anya_keys::MIGRATIONS, anya_wallet::MIGRATIONS, anya_treasury::MIGRATIONS].concat()
 }
 
+/// How long providers may take to let go of devices and processes.
+const PROVIDERS_STOP: Duration = Duration::from_secs(10);
+
+/// How often keys are tended: dates, and erasures that were held up.
+const TEND_EVERY: Duration = Duration::from_secs(30);
+
 /// A server that is ready to serve.
 pub(crate) struct Composition {
     lock: DataDirLock,
     listeners: Listeners,
     ledger: Ledger,
     provider: Arc<SoftwareProvider>,
+    keyring: Arc<Keyring>,
+    watch: Watch,
+    care: JoinHandle<()>,
+    drains: JoinHandle<()>,
     follow: Follow,
     engine: Engine,
     treasury: Treasury,
@@ -46,8 +62,9 @@ pub(crate) struct Composition {
 }
 
 impl Composition {
-    /// Puts everything together and starts what works by itself.
-    pub(crate) async fn start(config: &Config) -> Result<Self> {
+    /// Puts everything together and starts what works by itself. `reread` reads the configuration again when the providers
+    /// are to follow it.
+    pub(crate) async fn start(config: &Config, reread: Reread) -> Result<Self> {
         let lock = DataDir::open_locked(&config.data.dir).map_err(Error::part)?;
         check_network(&config.data.dir, config.bitcoin.network)?;
         let rpc = rpc_config(config)?;
@@ -56,7 +73,13 @@ impl Composition {
         let ledger = open_ledger(&lock.ledger_path()).await?;
         let provider = open_keystore(config).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let keyring = Arc::new(Keyring::new(ledger.clone(), vec![provider.clone()], clock.clone()));
+        let mut holders: Vec<Arc<dyn Provider>> = vec![provider.clone()];
+        let logs = Arc::new(DeviceLogs::default());
+        holders.extend(providers::open_all(config, &logs).await?);
+        let keyring = Arc::new(Keyring::new(ledger.clone(), holders, clock.clone()));
+        for name in config.keys.preference.iter().rev() {
+            keyring.prefer(name).map_err(Error::part)?;
+        }
         let checkpoint_key = checkpoint_key(&keyring).await?;
 
         let node: Arc<dyn ChainSource> = Arc::new(NodeSource::new(&rpc).map_err(Error::part)?);
@@ -73,19 +96,41 @@ impl Composition {
         });
         let treasury = Treasury::new(Settings {
             ledger: ledger.clone(),
-            keyring,
+            keyring: keyring.clone(),
             wallets,
             chain: node,
             follower: follow.status(),
             clock,
             network: config.bitcoin.network,
             checkpoint_key,
-            default_provider: SOFTWARE.to_owned(),
+            default_provider: config.keys.default_provider.clone(),
             fallback_fee_rate: config.bitcoin.fallback_fee_rate,
         });
+        let treasury = treasury.with_provider_loader(Arc::new(Loader::new(
+            keyring.clone(),
+            config,
+            reread,
+            logs.clone(),
+        )));
+        let watch = keyring.watch(config.keys.watch);
+        let care = tokio::spawn(tend(treasury.clone(), config.keys.drill_every));
+        let drains = tokio::spawn(logs.drain(treasury.clone()));
         let engine = Engine::start_alone(&treasury).await.map_err(Error::part)?;
         let limits = Limits { drain: config.server.drain, ..Limits::default() };
-        Ok(Self { lock, listeners, ledger, provider, follow, engine, treasury, limits })
+        Ok(Self {
+            lock,
+            listeners,
+            ledger,
+            provider,
+            keyring,
+            watch,
+            care,
+            drains,
+            follow,
+            engine,
+            treasury,
+            limits,
+        })
     }
 
     /// Where it listens.
@@ -105,7 +150,13 @@ impl Composition {
             tracing::warn!("the engine did not stop in time; its operations resume at the next start");
         }
         self.follow.stop().await;
+        self.care.abort();
+        self.drains.abort();
+        self.watch.stop().await;
         drop(self.treasury);
+        if timeout(PROVIDERS_STOP, self.keyring.close()).await.is_err() {
+            tracing::warn!("a provider was not let go of in time");
+        }
         if let Err(error) = self.provider.lock().await {
             tracing::error!(%error, "the keystore was not locked");
         }
@@ -115,6 +166,28 @@ impl Composition {
         }
         drop(self.lock);
         served.map_err(Error::part)
+    }
+}
+
+/// Tends the keys, and drills the failover every `drill_every`, until it is stopped.
+async fn tend(treasury: Treasury, drill_every: Duration) {
+    let schedule = Schedule::default();
+    let mut next_drill = Instant::now() + drill_every;
+    loop {
+        if let Err(error) = treasury.tend_keys(&schedule).await {
+            tracing::warn!(%error, "the keys could not be tended");
+        }
+        if !drill_every.is_zero() && Instant::now() >= next_drill {
+            next_drill = Instant::now() + drill_every;
+            match treasury.scheduled_drill().await {
+                Ok(Some(drill)) => tracing::info!(passed = drill.passed, "failover drilled"),
+                Ok(None) => tracing::warn!(
+                    "no failover to drill: no two providers in use can stand in for each other"
+                ),
+                Err(error) => tracing::error!(%error, "the failover could not be drilled"),
+            }
+        }
+        tokio::time::sleep(TEND_EVERY).await;
     }
 }
 

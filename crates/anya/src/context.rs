@@ -23,6 +23,7 @@ pub(crate) const AUDIT_KEY: &str = "audit.vkey";
 pub(crate) type Overrides = Vec<(&'static str, &'static str, String)>;
 
 /// Surroundings of a command.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) globals: Globals,
     pub(crate) out: Output,

@@ -23,6 +23,7 @@ mod private_file;
 mod progress;
 mod prompt;
 mod proposal;
+mod providers;
 mod setting_flags;
 mod wait;
 
@@ -33,6 +34,11 @@ use clap::{Parser, error::ErrorKind};
 use crate::{cli::Cli, context::Context, error::Error, output::note};
 
 fn main() -> ExitCode {
+    // Not a command for people: the server starts itself under it, to hold a vendor's PKCS#11 module apart. It speaks on
+    // the socket that it inherits, so nothing of the command line concerns it.
+    if std::env::args_os().nth(1).is_some_and(|first| first == providers::WORKER) {
+        return anya_pkcs11::worker::main();
+    }
     match Cli::try_parse() {
         Ok(cli) => run(cli),
         Err(error) => usage(&error),

@@ -1,15 +1,18 @@
-//! Runs the commands of the operator's guide, block by block in one shell, against a real node.
+//! Runs the commands of the operator's guides, block by block in one shell, against a real node and a real token.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anya_testkit::bitcoind::{Bitcoind, MINER, Options};
+
+/// Debian's package softhsm2 puts it there.
+const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// The `sh` blocks of a page, in order.
 fn blocks(page: &str) -> Vec<String> {
@@ -44,12 +47,25 @@ fn bitcoin_cli(bin: &Path, node: &Bitcoind) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-#[test]
-fn the_operator_s_guide_works_as_it_is_written() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations/README.md");
-    let blocks = blocks(&fs::read_to_string(page).unwrap());
-    assert!(blocks.len() >= 5, "the guide has lost its commands");
+/// The blocks of a page of the operator's guides.
+fn page(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations").join(name);
+    blocks(&fs::read_to_string(path).unwrap())
+}
 
+/// An empty store of SoftHSM tokens in `folder`: its configuration file.
+fn softhsm(folder: &Path) -> PathBuf {
+    let tokens = folder.join("tokens");
+    fs::create_dir(&tokens).unwrap();
+    let conf = folder.join("softhsm2.conf");
+    fs::write(&conf, format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display()))
+        .unwrap();
+    conf
+}
+
+/// Runs the blocks in one shell that ends at the first command that fails.
+fn run(blocks: &[String]) {
+    assert!(Path::new(SOFTHSM).exists(), "{SOFTHSM} is missing; `cargo xtask setup` installs it");
     let node = Bitcoind::start(Options::default()).unwrap();
     node.mine_blocks(101).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -74,6 +90,8 @@ fn the_operator_s_guide_works_as_it_is_written() {
         .env("PATH", path)
         .env("NODE_URL", node.url())
         .env("NODE_COOKIE", node.cookie_file())
+        .env("SOFTHSM2_CONF", softhsm(folder.path()))
+        .env("SOFTHSM2_MODULE", SOFTHSM)
         .env_remove("ANYA_TOKEN")
         .stdin(Stdio::null())
         .output()
@@ -85,4 +103,20 @@ fn the_operator_s_guide_works_as_it_is_written() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
+}
+
+#[test]
+fn the_operator_s_guide_works_as_it_is_written() {
+    let blocks = page("README.md");
+    assert!(blocks.len() >= 5, "the guide has lost its commands");
+    run(&blocks);
+}
+
+/// After installation, start and tenant, as the first guide has them.
+#[test]
+fn the_guide_to_keys_works_as_it_is_written() {
+    let (first, keys) = (page("README.md"), page("keys.md"));
+    assert!(keys.len() >= 7, "the guide has lost its commands");
+    let passphrase = "(umask 077 && echo \"$ANYA_KEYSTORE__PASSPHRASE\" > passphrase.txt)\n".to_owned();
+    run(&[&first[..3], &[passphrase], &keys].concat());
 }

@@ -43,7 +43,8 @@ fn each_kind_is_read_with_its_defaults() {
     assert_eq!(config.keys.default_provider, "vault");
     assert_eq!(config.keys.preference, ["vault", "software"]);
     assert_eq!(config.keys.drill_every, Duration::from_secs(24 * 3600));
-    let kinds: Vec<_> = config.providers.iter().map(|provider| (provider.name.as_str(), &provider.kind)).collect();
+    let kinds: Vec<_> =
+        config.providers.iter().map(|provider| (provider.name.as_str(), &provider.kind)).collect();
     let [("second", second), ("signer", signer), ("vault", vault), ("yubi", yubi)] = kinds.as_slice() else {
         panic!("{kinds:?}")
     };
@@ -66,7 +67,10 @@ fn what_is_wrong_is_named_with_its_line_and_the_remedy() {
         ("[provider]\nvault = 1\n", "a provider is a section: [provider.vault]"),
         ("[provider.vault]\nmodule = \"x\"\n", "provider.vault.kind"),
         ("[provider.vault]\nkind = \"hsm\"\n", "use one of software, pkcs11, yubihsm, enclave"),
-        ("[provider.vault]\nkind = \"software\"\nfile = \"a\"\npassphrase = \"b\"\n", "did you mean passphrase_file"),
+        (
+            "[provider.vault]\nkind = \"software\"\nfile = \"a\"\npassphrase = \"b\"\n",
+            "did you mean passphrase_file",
+        ),
         ("[provider.vault]\nkind = \"pkcs11\"\nmodule = \"a\"\ntoken_label = \"b\"\n", "pin_file"),
         (&TOKEN.replace("token_label", "token_name"), "token_label or by token_serial"),
         (&format!("{TOKEN}token_serial = \"1\"\n"), "one of them"),
@@ -74,7 +78,10 @@ fn what_is_wrong_is_named_with_its_line_and_the_remedy() {
         (&format!("{TOKEN}sessions = \"4\"\n"), "from 1 to 64"),
         (&format!("{TOKEN}standby = 1\n"), "true or false"),
         (&format!("{TOKEN}environment = [\"A=b\"]\n"), "a table of strings"),
-        (&TOKEN.replace("softhsm2\"\ntoken", "softhsm\"\ntoken"), "softhsm2, yubihsm2, cloudhsm, luna, generic"),
+        (
+            &TOKEN.replace("softhsm2\"\ntoken", "softhsm\"\ntoken"),
+            "softhsm2, yubihsm2, cloudhsm, luna, generic",
+        ),
         ("[keys]\ndefault_provider = \"vault\"\n", "neither `software` nor a section"),
         ("[keys]\npreference = [\"software\", \"vault\"]\n", "names `vault`"),
     ] {

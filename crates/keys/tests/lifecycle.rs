@@ -397,7 +397,11 @@ async fn a_sealing_key_is_renewed_under_all_its_handles_and_the_old_one_dies() {
     house.one.be(Mood::Well);
     house.keyring.set_in_use("one", true).await.unwrap();
     let report = house.keyring.rewrap("one", |_| ()).await.unwrap();
-    assert_eq!((report.rewrapped, report.current, report.failed), (5, 1, 0), "the canary is younger: {report:?}");
+    assert_eq!(
+        (report.rewrapped, report.current, report.failed),
+        (5, 1, 0),
+        "the canary is younger: {report:?}"
+    );
     let again = house.keyring.rewrap("one", |_| ()).await.unwrap();
     assert_eq!((again.rewrapped, again.current), (0, 6));
     let status = house.keyring.retire_kek("one", before.current, Some(common::passphrase())).await.unwrap();

@@ -139,3 +139,14 @@ CREATE TABLE provider_drills (
     report TEXT NOT NULL,
     PRIMARY KEY (tenant, seq)
 ) STRICT;
+
+-- How far each device's own log was taken over into the server's chain, under the server's own tenant id.
+CREATE TABLE device_logs (
+    tenant TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    -- Where our copy ends, as the provider's crate writes it (JSON).
+    mark TEXT NOT NULL,
+    -- The last fault that was found in it, if it was not followed by a good look.
+    fault TEXT,
+    PRIMARY KEY (tenant, provider)
+) STRICT;

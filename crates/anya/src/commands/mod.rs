@@ -7,6 +7,7 @@ pub(crate) mod audit_stream;
 pub(crate) mod bump;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod conform;
 pub(crate) mod cpfp;
 pub(crate) mod decide;
 pub(crate) mod doctor;

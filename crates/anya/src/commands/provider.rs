@@ -9,7 +9,7 @@ use anya_api::provider::{
 use anya_config::read_secret_file;
 use clap::{Args, Subcommand};
 
-use super::key::kind;
+use super::{conform::Conform, key::kind};
 use crate::{
     context::Context,
     error::Result,
@@ -22,6 +22,7 @@ use crate::{
 /// Shows the holders of keys, and sees to them (changes need a key of the server itself)
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProviderCommand {
+    Conform(Conform),
     /// Lists providers
     #[command(after_help = "Example:\n  anya provider list")]
     List(Paging),
@@ -139,8 +140,14 @@ impl PassphraseArgs {
 
 impl ProviderCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
+        // This one needs no server.
+        let this = match self {
+            Self::Conform(command) => return Box::pin(command.run(context)).await,
+            other => other,
+        };
         let client = context.client()?;
-        let provider = match self {
+        let provider = match this {
+            Self::Conform(_) => return Ok(()),
             Self::Show { name } => client.provider(&name).await?,
             Self::Use { name } => {
                 let change = ProviderUse { in_use: true };

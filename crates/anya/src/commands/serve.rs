@@ -1,5 +1,7 @@
 //! `anya serve`
 
+use std::sync::Arc;
+
 use anya_config::Secret;
 use anya_store::DataDir;
 use clap::Args;
@@ -33,7 +35,8 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        let mut config = context.load_with(self.settings.into_overrides())?.config;
+        let overrides = self.settings.into_overrides();
+        let mut config = context.load_with(overrides.clone())?.config;
         logging::start(&config.log)?;
         // Before the first secret is in memory.
         anya_provider::harden_process().map_err(Error::part)?;
@@ -44,6 +47,8 @@ impl Serve {
             config.keystore.passphrase = Some(Secret::Given(passphrase::existing(&config)?));
         }
         let config = &config;
+        let again = context.clone();
+        let reread = Arc::new(move || Ok(again.load_with(overrides.clone())?.config));
         let mut signals = Signals::new()?;
         let mut again = Signals::new()?;
         if cfg!(feature = "failpoints") {
@@ -51,7 +56,7 @@ impl Serve {
         }
 
         let composition = tokio::select! {
-            composition = Box::pin(Composition::start(config)) => composition?,
+            composition = Box::pin(Composition::start(config, reread)) => composition?,
             name = signals.next() => {
                 tracing::info!(signal = name, "stopped while starting");
                 return Ok(());

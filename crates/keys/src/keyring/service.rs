@@ -159,6 +159,13 @@ impl Keyring {
         Ok(())
     }
 
+    /// Lets go of every provider, when the server ends.
+    pub async fn close(&self) {
+        for member in self.pool.all() {
+            member.provider.close().await;
+        }
+    }
+
     /// Has this provider asked first, of those that hold a key.
     pub fn prefer(&self, name: &str) -> Result<()> {
         self.member(name)?;

@@ -4,6 +4,7 @@
 //! The methods are spread over files by noun.
 
 mod care;
+mod device_log;
 mod key_words;
 mod keys;
 mod operations;
