@@ -60,40 +60,46 @@ impl Lock {
     /// # Errors
     /// [`Error::Unavailable`] of `provider` when the deadline passes while another holds it.
     pub(crate) async fn take(path: &Path, provider: &str, deadline: Instant) -> Result<Self> {
+        let held = || Error::Unavailable {
+            provider: provider.to_owned(),
+            reason: "another process is changing the keystore: try again when it has ended".to_owned(),
+        };
+        let mut late = Error::Timeout(provider.to_owned());
         loop {
             let file = path.to_owned();
             // The disk may take its time.
-            let tried = tokio::task::spawn_blocking(move || Self::try_take(file));
-            let tried = tokio::time::timeout_at(deadline.into(), tried)
-                .await
-                .map_err(|_| Error::Timeout(provider.to_owned()))?
-                .map_err(|_| Error::Internal("the keystore could not be locked"))?;
-            if let Some(lock) = tried? {
+            let tried = tokio::task::spawn_blocking(move || Self::try_take(&file));
+            let Ok(tried) = tokio::time::timeout_at(deadline.into(), tried).await else { return Err(late) };
+            if let Some(lock) = tried.map_err(|_| Error::Internal("the keystore could not be locked"))?? {
                 return Ok(lock);
             }
+            late = held();
             if Instant::now() + TRY_AGAIN >= deadline {
-                return Err(Error::Unavailable {
-                    provider: provider.to_owned(),
-                    reason: "another process is changing the keystore: try again when it has ended"
-                        .to_owned(),
-                });
+                return Err(late);
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 
-    fn try_take(path: PathBuf) -> Result<Option<Self>> {
-        let read = failed("read", &path);
+    fn try_take(path: &Path) -> Result<Option<Self>> {
+        let read = failed("read", path);
+        // Where a link leads, so that the file itself is replaced and no old one stays behind a new name.
+        let path = fs::canonicalize(path).map_err(&read)?;
         let file = File::open(&path).map_err(&read)?;
+        Self::on(path, file)
+    }
+
+    /// The lock on `file`, which was opened as `path`, if it is free and the file still there.
+    fn on(path: PathBuf, file: File) -> Result<Option<Self>> {
         match file.try_lock() {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
         }
         // Whoever held it before may have put another file in its place: then this locks what is no more.
-        let (locked, present) = (file.metadata().map_err(&read)?, fs::metadata(&path).map_err(&read)?);
+        let locked = file.metadata().map_err(failed("read", &path))?;
+        let present = fs::metadata(&path).map_err(failed("read", &path))?;
         let same = (locked.dev(), locked.ino()) == (present.dev(), present.ino());
-        drop(read);
         Ok(same.then_some(Self { path, _file: file }))
     }
 
@@ -211,6 +217,22 @@ mod tests {
         assert_eq!(left, expected);
     }
 
+    /// Behind a link lies one file, before and after: an old one left there would keep what was retired.
+    #[tokio::test]
+    async fn a_link_leads_to_the_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("vault/keystore.json"), folder.path().join("keystore.json"));
+        fs::create_dir(folder.path().join("vault")).unwrap();
+        let roots = Roots::first().unwrap();
+        create(&path, &sealed(&roots, b"old")).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        lock(&link).await.unwrap().replace(&sealed(&roots, b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        for name in [&path, &link] {
+            assert!(read(name).unwrap().open(name, b"new").is_ok());
+        }
+    }
+
     #[tokio::test]
     async fn one_at_a_time_and_never_on_a_file_that_was_replaced() {
         let folder = tempfile::tempdir().unwrap();
@@ -224,8 +246,7 @@ mod tests {
         let waits = File::open(&path).unwrap();
         first.replace(&sealed(&roots, b"new")).unwrap();
         drop(first);
-        waits.try_lock().unwrap();
-        // That lock is on the old file, and keeps nobody from the new one.
+        assert!(Lock::on(path.clone(), waits).unwrap().is_none(), "a lock on what is no more");
         drop(lock(&path).await.unwrap());
     }
 }

@@ -195,7 +195,7 @@ fn scrub<const BYTES: usize>() {
 /// Threads with one bounded queue. Dropping it lets the queued jobs end and joins the threads.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     capacity: usize,
     provider: Arc<str>,
 }
@@ -212,8 +212,8 @@ impl Pool {
     ) -> Result<Self> {
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), idle: 0, closed: false });
         let shared = Arc::new(Shared { queue, ready: Condvar::new(), root, threads, at_once });
-        let mut pool =
-            Self { shared: shared.clone(), threads: Vec::new(), capacity, provider: provider.clone() };
+        let pool =
+            Self { shared: shared.clone(), threads: Mutex::default(), capacity, provider: provider.clone() };
         for number in 0..threads {
             let shared = shared.clone();
             let thread = thread::Builder::new()
@@ -224,9 +224,20 @@ impl Pool {
                     provider: provider.to_string(),
                     reason: format!("no thread for it: {error}"),
                 })?;
-            pool.threads.push(thread);
+            pool.threads().push(thread);
         }
         Ok(pool)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more jobs. What is queued is still done: the threads, which end after it, are given back to be joined.
+    pub(crate) fn close(&self) -> Vec<JoinHandle<()>> {
+        self.shared.queue().closed = true;
+        self.shared.ready.notify_all();
+        std::mem::take(&mut *self.threads())
     }
 
     /// Gives the provider another name.
@@ -279,6 +290,10 @@ impl Pool {
 
     fn queue(&self, job: Job) -> Result<()> {
         let mut queue = self.shared.queue();
+        if queue.closed {
+            let reason = "it was closed".to_owned();
+            return Err(Error::Unavailable { provider: self.provider.to_string(), reason });
+        }
         if queue.jobs.len() >= self.capacity {
             return Err(Error::Busy(self.provider.to_string()));
         }
@@ -310,9 +325,7 @@ fn in_time<T>(answer: &oneshot::Sender<Result<T>>, deadline: Instant, provider: 
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.queue().closed = true;
-        self.shared.ready.notify_all();
-        for thread in self.threads.drain(..) {
+        for thread in self.close() {
             let _ = thread.join();
         }
     }

@@ -340,6 +340,10 @@ impl Provider for SoftwareProvider {
     ) -> Result<KekStatus> {
         self.retire(generation, passphrase, deadline).await
     }
+
+    async fn close(&self) {
+        self.end().await;
+    }
 }
 
 fn cipher_key(ctx: &KeyContext) -> Result<()> {

@@ -137,6 +137,18 @@ impl SoftwareProvider {
         Ok(())
     }
 
+    /// Ends the calls under way, refuses later ones, and wipes the root keys.
+    pub(crate) async fn end(&self) {
+        let threads: Vec<_> = self.fast.close().into_iter().chain(self.slow.close()).collect();
+        let root = self.root.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            drop(root.write().unwrap_or_else(PoisonError::into_inner).take());
+        });
+        // It fails only where the runtime itself is ending.
+        let _ = ended.await;
+    }
+
     /// Whether the root keys are out of memory.
     pub fn is_locked(&self) -> bool {
         self.root.read().unwrap_or_else(PoisonError::into_inner).is_none()

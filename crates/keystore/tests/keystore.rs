@@ -230,6 +230,27 @@ async fn what_it_says_of_itself() {
     ));
 }
 
+/// What was asked before the end is answered, and nothing after it.
+#[tokio::test]
+async fn a_closed_provider_is_unavailable() {
+    let vault = Vault::new().await;
+    let key = vault.key(KeySpec::Secp256k1).await;
+    let (software, ctx) = (&vault.provider, context(KeySpec::Rsa3072));
+    let slow = software.generate(&ctx, KeyTemplate::default());
+    let close = async {
+        tokio::task::yield_now().await;
+        software.close().await;
+    };
+    let (made, ()) = tokio::join!(slow, close);
+    assert!(made.is_ok(), "{made:?}");
+    assert!(software.is_locked());
+    assert!(matches!(key.works(software).await, Err(Error::Unavailable { .. })));
+    assert!(matches!(software.reopen(passphrase()).await, Err(Error::Unavailable { .. })));
+    assert!(!software.health(soon()).await.ready);
+    software.close().await;
+    key.works(&open(&vault.path, PASSPHRASE).await.unwrap()).await.unwrap();
+}
+
 /// A path names a key of a tree: where there is none, the request is for a key that does not exist.
 #[tokio::test]
 async fn a_path_is_for_trees_alone() {
@@ -350,7 +371,7 @@ async fn a_file_that_stays_locked_is_not_waited_for_forever() {
     let vault = Vault::new().await;
     let other = fs::File::open(&vault.path).unwrap();
     other.lock().unwrap();
-    let deadline = Instant::now() + Duration::from_millis(100);
+    let deadline = Instant::now() + Duration::from_secs(1);
     let refused = vault.provider.rotate_kek(given(), deadline).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
     assert!(refused.to_string().contains("another process"), "{refused}");
