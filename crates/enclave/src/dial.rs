@@ -90,19 +90,13 @@ impl Dial {
                     .to_owned(),
             ));
         }
-        match (root, create) {
-            (RootState::Absent, false) => {
-                return Err(Error::Handshake(
-                    "the signer has no root: enrol it, or restore its folder from a backup".to_owned(),
-                ));
-            }
-            (RootState::Sealed | RootState::Open, true) => {
-                return Err(Error::Handshake(
-                    "the signer has a root already: it was enrolled before".to_owned(),
-                ));
-            }
-            _ => {}
+        if root == RootState::Absent && !create {
+            return Err(Error::Handshake(
+                "the signer has no root: enrol it, or restore its folder from a backup".to_owned(),
+            ));
         }
+        // A root that is there already may be the one of an enrolment whose answer was lost: the part tells.
+        let create = root == RootState::Absent;
 
         // What a link holds is bound to what the policy guarantees, not to what the signer happens to be better at.
         let part = self.secret.part(self.verifier.residence())?;

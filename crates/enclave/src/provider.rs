@@ -67,11 +67,15 @@ impl EnclaveProvider {
         Self { id, capabilities, standing, closing, keeper, verifier, secret, clock }
     }
 
-    /// Gives a new signer its root, once. Afterwards [`EnclaveProvider::start`] finds it.
+    /// Gives a new signer its root. Afterwards [`EnclaveProvider::start`] finds it.
+    ///
+    /// Once more with the same secret it does nothing, so that it can be repeated when its answer was lost. A caller has
+    /// to remember that it succeeded: a signer that had a root and has none any more has lost its keys, and another root
+    /// would hide it.
     ///
     /// # Errors
-    /// [`error::Error::Handshake`] when the signer has a root already; [`error::Error::Refused`] when it does not prove
-    /// what the policy asks for.
+    /// [`error::Error::Signer`] when the signer has a root that this secret does not open; [`error::Error::Refused`] when
+    /// it does not prove what the policy asks for.
     pub async fn enrol(id: &str, dial: &Dial) -> error::Result<Verified> {
         let wanted = Features::of(&capabilities(dial.verifier.residence()));
         Ok(dial.open(id, &wanted, true).await?.verified.clone())
