@@ -34,7 +34,8 @@ struct Signer {
 
 impl Signer {
     fn init() -> Self {
-        let program = program::program("anya-signer", "anya-signer");
+        let program =
+            program::program("anya-signer", "anya-signer", &["signer", "enclave", "keystore", "provider"]);
         let home = tempfile::tempdir().unwrap();
         let made =
             Command::new(&program).arg("init").arg("--data").arg(home.path().join("data")).output().unwrap();

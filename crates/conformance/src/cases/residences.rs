@@ -1,12 +1,12 @@
 //! Where keys live: what was asked, what is told, and whether the device bears it out.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use anya_provider::{Erasure, KeyTemplate, Residence};
+use anya_provider::{Erasure, Error, KeyTemplate, Residence};
 
 use super::truth::{Undeclared, not_declared};
 use crate::{
-    lab::{Key, Lab, material},
+    lab::{Home, Key, Lab, material},
     verdict::{Stop, Verdict, fail, must, passed},
 };
 
@@ -23,23 +23,38 @@ async fn told(lab: &Arc<Lab>, key: &Key, wish: Option<Residence>) -> Result<(), 
     if lab.way(spec).is_some() { lab.works(key).await } else { Ok(()) }
 }
 
-/// Each sort of key in each place, generated and imported.
+/// Each sort of key in each place, generated and imported. The capabilities list places for all sorts together, so a
+/// provider may refuse a sort in one of them, but never put it elsewhere; what asks for no place must be had.
 pub(crate) async fn as_asked(lab: &Arc<Lab>) -> Verdict {
-    let mut places = 0;
+    let (mut places, mut refused) = (0, BTreeSet::new());
     for spec in lab.specs() {
         let wishes = lab.capabilities.residences.iter().copied().map(Some).chain([None]);
         for wish in wishes.filter(|wish| lab.capabilities.residence_for(spec, *wish).is_some()) {
             let template = KeyTemplate { residence: wish, transferable: false };
+            let mut secrets = Vec::new();
             if lab.capabilities.specs.contains(&spec) {
-                told(lab, &lab.make(&lab.fresh(spec), template, None).await?, wish).await?;
-                places += 1;
+                secrets.push(None);
             }
             if lab.capabilities.imports.contains(&spec) {
-                let secret = material(&lab.new_secret(spec)?);
-                told(lab, &lab.make(&lab.fresh(spec), template, Some(secret)).await?, wish).await?;
-                places += 1;
+                secrets.push(Some(material(&lab.new_secret(spec)?)));
+            }
+            for secret in secrets {
+                match (lab.try_make(Home::Subject, &lab.fresh(spec), template, secret).await?, wish) {
+                    (Ok(key), wish) => {
+                        told(lab, &key, wish).await?;
+                        places += 1;
+                    }
+                    (Err(Error::Unsupported { .. }), Some(wish)) => {
+                        refused.insert(format!("no {spec} key as {wish}"));
+                    }
+                    (Err(error), _) => return fail(format!("make a {spec} key: {error}")),
+                }
             }
         }
+    }
+    if !refused.is_empty() {
+        let refused = refused.into_iter().collect::<Vec<_>>().join(", ");
+        return passed(format!("{places} keys are where they were to be; {refused}"));
     }
     passed(format!("{places} keys are where they were to be"))
 }

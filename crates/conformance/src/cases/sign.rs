@@ -133,7 +133,7 @@ pub(crate) async fn wrong_requests(lab: &Arc<Lab>) -> Verdict {
                 refusals += 1;
                 continue;
             }
-            if !lab.capabilities.algorithms.contains(&algorithm) {
+            if !lab.capabilities.computes(spec, algorithm) {
                 continue;
             }
             let ask = Ask::random(spec, variant)?;

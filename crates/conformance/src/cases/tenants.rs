@@ -43,7 +43,8 @@ async fn refused(
         let public = lab.plausible_offer(*scheme)?;
         let call = provider.transfer_out(&ctx, handle, *scheme, &public);
         let answer = lab.answer("transfer out", ctx.deadline, call).await?;
-        if !matches!(answer, Err(Error::NotTransferable(_))) {
+        // Whether a key could be moved at all may be looked at first.
+        if !matches!(answer, Err(Error::NotTransferable(_) | Error::Unsupported { .. })) {
             refusal.expect(format!("transfer a {spec} key out as {who}"), answer)?;
         }
         acts += 1;

@@ -109,7 +109,9 @@ async fn probe(lab: &Arc<Lab>, what: Undeclared) -> Result<Vec<Result<(), Error>
         }
         Undeclared::Algorithm(algorithm) => {
             let mut answers = Vec::new();
-            for spec in KeySpec::ALL.into_iter().filter(|spec| spec.allows(algorithm)) {
+            let told = &lab.capabilities;
+            let cannot = |spec: &KeySpec| spec.allows(algorithm) && !told.computes(*spec, algorithm);
+            for spec in KeySpec::ALL.into_iter().filter(cannot) {
                 let (ctx, handle) = if lab.specs().contains(&spec) {
                     let key = lab.shared(spec).await?;
                     (lab.again(&key.ctx), key.handle.clone())
@@ -249,9 +251,7 @@ pub(crate) async fn imports(lab: &Arc<Lab>) -> Verdict {
 }
 
 pub(crate) async fn algorithms(lab: &Arc<Lab>) -> Verdict {
-    let told = &lab.capabilities.algorithms;
-    judge(lab, ALGORITHMS.into_iter().filter(|one| !told.contains(one)).map(Undeclared::Algorithm).collect())
-        .await
+    judge(lab, ALGORITHMS.into_iter().map(Undeclared::Algorithm).collect()).await
 }
 
 pub(crate) async fn hd(lab: &Arc<Lab>) -> Verdict {

@@ -1,12 +1,38 @@
 //! Programs of the workspace that a provider starts or speaks to.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::SystemTime,
+};
 
-/// The program `name` of `package`, built if need be.
-pub(crate) fn program(package: &str, name: &str) -> PathBuf {
+/// The program `name` of `package`: the one that lies beside the tests if none of `rooms`, whose code is in it, was
+/// changed since; a new one otherwise.
+pub(crate) fn program(package: &str, name: &str, rooms: &[&str]) -> PathBuf {
+    let tests = env::current_exe().unwrap();
+    let beside = tests.parent().unwrap().parent().unwrap().join(name);
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let changed = rooms.iter().filter_map(|room| newest(&crates.join(room).join("src"))).max();
+    if modified(&beside) > changed { beside } else { build(package, name) }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter_map(|path| if path.is_dir() { newest(&path) } else { modified(&path) })
+        .max()
+}
+
+fn build(package: &str, name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--package", package, "--bin", name, "--message-format=json"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
         .output()
         .unwrap();
     assert!(output.status.success(), "{package}: {}", String::from_utf8_lossy(&output.stderr));
