@@ -24,8 +24,8 @@ pub mod worker;
 
 pub use config::{Pkcs11Config, TokenSelector, UserKind, WorkerCommand};
 pub use profile::{
-    CurveName, Curves, HdWay, ImportBy, NonceFrom, ObjectiveMicros, PointOn, Profile, PssWay, SealWay,
-    TransferWay, WrapWay,
+    CurveName, Curves, HdWay, HmacKey, ImportBy, NonceFrom, ObjectiveMicros, PointOn, Profile, PssWay,
+    SealWay, TransferWay, WrapWay,
 };
 pub use provider::Pkcs11Provider;
 pub use recovery::recovery_id;

@@ -5,8 +5,8 @@ use anya_provider::{
 };
 use cryptoki_sys::{
     CKM_AES_GCM, CKM_AES_KEY_GEN, CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD, CKM_EC_EDWARDS_KEY_PAIR_GEN,
-    CKM_EC_KEY_PAIR_GEN, CKM_ECDSA, CKM_EDDSA, CKM_GENERIC_SECRET_KEY_GEN, CKM_RSA_AES_KEY_WRAP,
-    CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS, CKM_SHA256_HMAC, CKM_SHA256_RSA_PKCS_PSS,
+    CKM_EC_KEY_PAIR_GEN, CKM_ECDSA, CKM_EDDSA, CKM_GENERIC_SECRET_KEY_GEN, CKM_RSA_PKCS_KEY_PAIR_GEN,
+    CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS, CKM_SHA256_HMAC, CKM_SHA256_RSA_PKCS_PSS,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,6 @@ impl Plan {
             SealWay::HmacGcm => all(&[CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_HMAC]),
         });
         let transfer = profile.transfer.iter().copied().find(|way| match way {
-            TransferWay::RsaAesKeyWrap => all(&[CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_RSA_AES_KEY_WRAP]),
             TransferWay::OaepThenWrap => {
                 wrap.is_some()
                     && all(&[CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_RSA_PKCS_OAEP, CKM_AES_KEY_GEN])

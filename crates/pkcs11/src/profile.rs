@@ -40,6 +40,8 @@ pub struct Profile {
     pub loaded_keys: u32,
     /// Who makes the nonce of AES-GCM.
     pub gcm_nonce: NonceFrom,
+    /// Sorts of keys to make for HMAC-SHA256; the first that the device makes is taken.
+    pub hmac_keys: Vec<HmacKey>,
     /// How long, in milliseconds, a new key may take until it can be used.
     #[serde(default)]
     pub usable_after_ms: u64,
@@ -99,6 +101,16 @@ pub enum NonceFrom {
     Device,
 }
 
+/// See [`Profile::hmac_keys`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HmacKey {
+    /// `CKK_GENERIC_SECRET`, of a length that is named.
+    GenericSecret,
+    /// `CKK_SHA256_HMAC`, whose length is the hash's.
+    Sha256Hmac,
+}
+
 /// See [`Profile::import_by`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,9 +155,8 @@ pub enum SealWay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TransferWay {
-    /// `CKM_RSA_AES_KEY_WRAP`, in one call.
-    RsaAesKeyWrap,
-    /// The same bytes in two calls: RSA-OAEP, then AES key wrap with padding.
+    /// RSA-OAEP, then AES key wrap with padding: the bytes of `CKM_RSA_AES_KEY_WRAP` in two calls, each of which more
+    /// devices know.
     OaepThenWrap,
 }
 

@@ -34,8 +34,6 @@ use crate::{
 /// The least time between two restarts of the module: a device that is away is not helped by more.
 const RESTART: Duration = Duration::from_millis(250);
 
-/// The least time between two restarts because something was not found.
-const REFRESH: Duration = Duration::from_secs(1);
 /// How often, and with what pause, a module is started anew that does not show the token.
 const START_TRIES: u32 = 3;
 /// See [`START_TRIES`].
@@ -76,7 +74,6 @@ pub(crate) struct Hall {
     module: RwLock<Module>,
     /// Where each thread's session is. A thread holds the lock of its own while it works.
     chairs: Mutex<Vec<Chair>>,
-    refreshed: Mutex<Option<Instant>>,
     /// Why the token refused the PIN. It is never tried again.
     refused: Mutex<Option<String>>,
     /// Counts events that make what sessions remember of objects worthless.
@@ -116,7 +113,6 @@ impl Hall {
                 served: AtomicBool::new(false),
             }),
             chairs: Mutex::default(),
-            refreshed: Mutex::new(None),
             refused: Mutex::new(None),
             changes: AtomicU64::new(0),
         })
@@ -222,12 +218,17 @@ impl Hall {
     /// Finalizes and initialises the module again, unless that was done since `epoch`: some modules find a token that
     /// came back, or make their channel to the device anew, in no other way.
     pub(crate) fn restart(&self, epoch: u64) -> Outcome<()> {
+        self.start_anew(epoch, false)
+    }
+
+    fn start_anew(&self, epoch: u64, at_once: bool) -> Outcome<()> {
         let mut module = self.module.write().unwrap_or_else(PoisonError::into_inner);
         if module.epoch != epoch {
             return Ok(());
         }
         // One that has worked since its last start is worth another.
-        if !module.served.swap(false, Ordering::Relaxed) && module.started.elapsed() < RESTART {
+        let worked = module.served.swap(false, Ordering::Relaxed);
+        if !worked && !at_once && module.started.elapsed() < RESTART {
             return Err(Trouble::Gone("the device does not come back".to_owned()));
         }
         module.started = Instant::now();
@@ -241,17 +242,10 @@ impl Hall {
         Ok(())
     }
 
-    /// Starts the module anew because an object may have been overlooked; not more often than is bearable.
-    pub(crate) fn refresh(&self, epoch: u64) -> bool {
-        let now = Instant::now();
-        {
-            let mut last = locked(&self.refreshed);
-            if last.is_some_and(|last| now < last + REFRESH) {
-                return false;
-            }
-            *last = Some(now);
-        }
-        self.restart(epoch).is_ok()
+    /// Starts the module anew because an object may have been overlooked. The profile says for which modules that is
+    /// worth its price; it is paid each time, because one that was made a moment ago is the likeliest to be missed.
+    pub(crate) fn refresh(&self, epoch: u64) -> Outcome<()> {
+        self.start_anew(epoch, true)
     }
 
     /// What the token says of itself.

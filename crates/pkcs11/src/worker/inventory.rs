@@ -8,7 +8,7 @@ use cryptoki::{
 
 use crate::{
     key::{Handle, KeyRef, parse_label},
-    wire::Held,
+    wire::{Fault, Held},
     worker::{
         hall::is_logged_in,
         objects::{self, curve_of},
@@ -18,7 +18,11 @@ use crate::{
 };
 
 impl Seat {
-    pub(crate) fn inventory(&mut self, session: &Session) -> Outcome<Vec<Held>> {
+    pub(crate) fn inventory(&mut self, session: &Session, again: bool) -> Outcome<Vec<Held>> {
+        if !again && self.profile().stale_listing {
+            // A list is worth making only of everything.
+            return Err(Fault::Missing.into());
+        }
         let mut held = Vec::new();
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
             let template = [Attribute::Token(true), Attribute::Class(class)];

@@ -14,7 +14,7 @@ use cryptoki::{
 
 use crate::{
     key::{KekRef, PREFIX},
-    profile::SealWay,
+    profile::{HmacKey, SealWay},
     wire::{Fault, Reply, Wrong},
     worker::{
         hall::is_logged_in,
@@ -176,27 +176,43 @@ impl Seat {
             random(&mut id)?;
             template.push(Attribute::Id(id));
         }
-        template.push(Attribute::ValueLen(Ulong::new(32)));
-        let mechanism = match (role, self.plan.seal) {
-            (Role::Wrap, _) => {
-                template.extend([Attribute::Wrap(true), Attribute::Unwrap(true)]);
-                Mechanism::AesKeyGen
-            }
+        template.push(Attribute::Class(ObjectClass::SECRET_KEY));
+        let length = Attribute::ValueLen(Ulong::new(32));
+        match (role, self.plan.seal) {
+            (Role::Wrap, _) => template.extend([length, Attribute::Wrap(true), Attribute::Unwrap(true)]),
             (Role::Seal, Some(SealWay::AesGcm)) => {
-                template.extend([Attribute::Encrypt(true), Attribute::Decrypt(true)]);
-                Mechanism::AesKeyGen
+                template.extend([length, Attribute::Encrypt(true), Attribute::Decrypt(true)]);
             }
             (Role::Seal, _) => {
-                template.extend([
-                    Attribute::KeyType(KeyType::GENERIC_SECRET),
-                    Attribute::Sign(true),
-                    Attribute::Verify(true),
-                ]);
-                Mechanism::GenericSecretKeyGen
+                template.extend([Attribute::Sign(true), Attribute::Verify(true)]);
+                return self.make_hmac_key(session, &template);
             }
-        };
-        session.generate_key(&mechanism, &template)?;
+        }
+        session.generate_key(&Mechanism::AesKeyGen, &template)?;
         Ok(())
+    }
+
+    fn make_hmac_key(&self, session: &Session, template: &[Attribute]) -> Outcome<()> {
+        let mut outcome = Err(Fault::Unsupported("make keys for HMAC-SHA256".to_owned()).into());
+        for sort in &self.profile().hmac_keys {
+            let mut template = template.to_vec();
+            match sort {
+                HmacKey::GenericSecret => template.extend([
+                    Attribute::KeyType(KeyType::GENERIC_SECRET),
+                    Attribute::ValueLen(Ulong::new(32)),
+                ]),
+                HmacKey::Sha256Hmac => template.push(Attribute::KeyType(KeyType::SHA256_HMAC)),
+            }
+            match session.generate_key(&Mechanism::GenericSecretKeyGen, &template).map_err(Trouble::from) {
+                Ok(_) => return Ok(()),
+                // A template that the device does not take: perhaps it takes the next.
+                Err(trouble @ Trouble::Fault(Fault::Unavailable(_) | Fault::Unsupported(_))) => {
+                    outcome = Err(trouble);
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        outcome
     }
 
     /// The object that a handle says it was sealed under.
@@ -280,6 +296,7 @@ impl Seat {
         session: &Session,
         key: &crate::key::KeyRef,
         handle: &[u8],
+        again: bool,
     ) -> Outcome<Reply> {
         use crate::key::Handle;
         if !matches!(Handle::read(key, handle)?, Handle::Device { .. }) {
@@ -288,7 +305,12 @@ impl Seat {
             self.forget(session);
             return Ok(Reply::Erased { object: false });
         }
-        for object in objects::find_key(session, key, None)? {
+        let found = objects::find_key(session, key, None)?;
+        if found.is_empty() && !again && self.profile().stale_listing {
+            // Not to be seen is not to be gone.
+            return Err(Fault::Missing.into());
+        }
+        for object in found {
             session.destroy_object(object)?;
         }
         self.hall.changed();

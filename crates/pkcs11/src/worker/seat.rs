@@ -71,6 +71,25 @@ impl Place {
     }
 }
 
+/// What was done already about a call that does not succeed.
+#[derive(Default)]
+struct Remedies {
+    /// The handles of objects were forgotten.
+    forgot: bool,
+    /// The session was given up.
+    left: bool,
+    /// The module was started anew.
+    restarted: bool,
+    /// The module was started anew to see what it had overlooked.
+    looked: bool,
+}
+
+impl Remedies {
+    fn any(&self) -> bool {
+        self.forgot || self.left || self.restarted || self.looked
+    }
+}
+
 /// See the module's description.
 pub(crate) struct Seat {
     pub(crate) hall: Arc<Hall>,
@@ -152,7 +171,7 @@ impl Seat {
     /// Does what is asked. Sessions, logins and tokens that were lost are found again along the way.
     pub(crate) fn serve(&mut self, op: &Op<'_>, deadline: u64) -> Result<Reply, Fault> {
         self.deadline = deadline;
-        let mut tries = 0;
+        let mut tried = Remedies::default();
         let outcome = loop {
             if self.is_late() {
                 break Err(Fault::Timeout);
@@ -162,7 +181,7 @@ impl Seat {
                 let module = hall.module();
                 let mut place = locked(&chair);
                 let outcome = match self.settle(&module, &mut place) {
-                    Ok(session) => self.perform(session, &module, op, tries > 0),
+                    Ok(session) => self.perform(session, &module, op, tried.any()),
                     Err(trouble) => Err(trouble),
                 };
                 if outcome.is_ok() {
@@ -172,34 +191,47 @@ impl Seat {
             };
             let trouble = match outcome {
                 Ok(reply) => break Ok(reply),
-                Err(Trouble::Fault(Fault::Missing))
-                    if tries == 0 && hall.profile.stale_listing && hall.refresh(self.epoch) =>
-                {
-                    tries += 1;
-                    continue;
-                }
-                Err(Trouble::Fault(fault)) => break Err(fault),
                 Err(trouble) => trouble,
             };
-            match (tries, &trouble) {
-                (0, Trouble::Stale(_)) => self.forget_all(),
-                (0, Trouble::Gone(_)) => hall.clear(self.epoch),
-                (0, _) => self.leave(),
-                (1, Trouble::Gone(_) | Trouble::Lost(_) | Trouble::Stale(_)) => {
-                    if let Err(trouble) = hall.restart(self.epoch) {
-                        break Err(trouble.into_fault());
-                    }
-                }
-                (1, Trouble::Failed(_)) if !self.is_sound() => {
-                    if let Err(trouble) = hall.restart(self.epoch) {
-                        break Err(trouble.into_fault());
-                    }
-                }
-                _ => break Err(trouble.into_fault()),
+            if let Err(fault) = self.remedy(&mut tried, trouble) {
+                break Err(fault);
             }
-            tries += 1;
         };
         self.in_time(op, outcome)
+    }
+
+    /// Does something about a trouble, each remedy once, the light ones first; or says that there is none.
+    fn remedy(&mut self, tried: &mut Remedies, trouble: Trouble) -> Result<(), Fault> {
+        let hall = self.hall.clone();
+        let restart = match &trouble {
+            Trouble::Fault(Fault::Missing) if hall.profile.stale_listing && !tried.looked => {
+                tried.looked = true;
+                return hall.refresh(self.epoch).map_err(Trouble::into_fault);
+            }
+            Trouble::Fault(_) => false,
+            Trouble::Stale(_) if !tried.forgot => {
+                tried.forgot = true;
+                self.forget_all();
+                return Ok(());
+            }
+            Trouble::Gone(_) if !tried.left => {
+                tried.left = true;
+                hall.clear(self.epoch);
+                return Ok(());
+            }
+            _ if !tried.left => {
+                tried.left = true;
+                self.leave();
+                return Ok(());
+            }
+            Trouble::Failed(_) => !self.is_sound(),
+            Trouble::Gone(_) | Trouble::Lost(_) | Trouble::Stale(_) => true,
+        };
+        if restart && !tried.restarted {
+            tried.restarted = true;
+            return hall.restart(self.epoch).map_err(Trouble::into_fault);
+        }
+        Err(trouble.into_fault())
     }
 
     /// Takes back what was made for a caller who has stopped waiting: nobody would ever know of it.
@@ -356,8 +388,8 @@ impl Seat {
             Op::Decrypt { ref key, handle, aad, ciphertext } => {
                 self.decrypt(session, key, handle, aad, ciphertext).map(Reply::Bytes)
             }
-            Op::Destroy { ref key, handle } => self.destroy(session, key, handle),
-            Op::Inventory => self.inventory(session).map(Reply::Held),
+            Op::Destroy { ref key, handle } => self.destroy(session, key, handle, again),
+            Op::Inventory => self.inventory(session, again).map(Reply::Held),
             Op::Offer { ref key, now_ms } => self.offer(session, key, now_ms),
             Op::TransferOut { ref key, handle, public } => {
                 let wrapped = self.transfer_out(session, key, handle, public);

@@ -28,7 +28,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     key::{Handle, KekRef, KeyRef, PREFIX},
-    profile::TransferWay,
     wire::{Fault, Made, Make, Reply, Wrong},
     worker::{
         der,
@@ -71,11 +70,11 @@ fn oaep() -> PkcsOaepParams<'static> {
 }
 
 impl Seat {
-    fn transfer_way(&self, spec: KeySpec) -> Outcome<TransferWay> {
-        match self.plan.transfer {
-            Some(way) if self.can_leave(spec) => Ok(way),
-            _ => Err(Fault::Unsupported(format!("move {spec} keys")).into()),
+    fn check_can_leave(&self, spec: KeySpec) -> Outcome<()> {
+        if self.can_leave(spec) {
+            return Ok(());
         }
+        Err(Fault::Unsupported(format!("move {spec} keys")).into())
     }
 
     /// Whether keys of this sort can be wrapped for another provider at all.
@@ -89,7 +88,7 @@ impl Seat {
 
     /// Makes an RSA key for one key to come in under.
     pub(crate) fn offer(&mut self, session: &Session, key: &KeyRef, now_ms: u64) -> Outcome<Reply> {
-        self.transfer_way(key.spec)?;
+        self.check_can_leave(key.spec)?;
         if key.spec == KeySpec::Bip32Seed {
             return self.offer_for_seed(session, key);
         }
@@ -112,16 +111,20 @@ impl Seat {
 
     /// Has a key come in under an RSA key and forgets it, before another provider relies on that.
     fn prove_offer(&mut self, session: &Session, spki: &[u8], rsa: ObjectHandle) -> Outcome<()> {
-        let way = self.plan.transfer.ok_or(Fault::Internal)?;
         let mut probe = Zeroizing::new([0; 32]);
         random(probe.as_mut())?;
         let wrapped = wrap_here(spki, probe.as_ref())?;
         let mut template = self.arriving(KeySpec::Aes256, false, false);
         template.extend(objects::uses(KeySpec::Aes256));
-        let arrival = Arrival { way, rsa, wrapped: &wrapped };
+        let arrival = Arrival { rsa, wrapped: &wrapped };
         let object = self.when_usable(|seat| seat.unwrap_arrival(session, &arrival, &template))?;
         objects::discard(session, &[object]);
         Ok(())
+    }
+
+    fn offer_works(&mut self, session: &Session, rsa: ObjectHandle) -> bool {
+        let spki = rsa_public(session, rsa).map(|material| der::rsa_spki(&material));
+        spki.and_then(|spki| self.prove_offer(session, &spki, rsa)).is_ok()
     }
 
     /// An RSA pair that unwraps: the public part of the session, the private part of the token if so asked.
@@ -181,7 +184,7 @@ impl Seat {
         handle: &[u8],
         public: &[u8],
     ) -> Outcome<Vec<u8>> {
-        let way = self.transfer_way(key.spec)?;
+        self.check_can_leave(key.spec)?;
         let bad =
             || Fault::invalid("public", "it is not an RSA key of 3072 bits (SubjectPublicKeyInfo in DER)");
         let (modulus, exponent) = der::rsa_of_spki(public).ok_or_else(bad)?;
@@ -197,12 +200,12 @@ impl Seat {
                 if !flags.iter().any(|flag| matches!(flag, Attribute::Extractable(true))) {
                     return Err(Fault::NotTransferable.into());
                 }
-                self.wrap_for(session, way, modulus, exponent, object)
+                self.wrap_for(session, modulus, exponent, object)
             }
             Handle::Wrapped(wrapped) if !wrapped.transferable => Err(Fault::NotTransferable.into()),
             Handle::Wrapped(wrapped) => {
                 let object = self.unwrap(session, key, &wrapped, true)?;
-                let outcome = self.wrap_for(session, way, modulus, exponent, object);
+                let outcome = self.wrap_for(session, modulus, exponent, object);
                 objects::discard(session, &[object]);
                 outcome
             }
@@ -212,7 +215,6 @@ impl Seat {
     fn wrap_for(
         &self,
         session: &Session,
-        way: TransferWay,
         modulus: &[u8],
         exponent: &[u8],
         object: ObjectHandle,
@@ -227,10 +229,7 @@ impl Seat {
             Attribute::PublicExponent(exponent.to_vec()),
         ])?;
         let mut made = vec![rsa];
-        let wrapped = match way {
-            TransferWay::RsaAesKeyWrap => rsa_aes(|mechanism| Ok(session.wrap_key(mechanism, rsa, object)?)),
-            TransferWay::OaepThenWrap => self.wrap_in_two(session, rsa, object, &mut made),
-        };
+        let wrapped = self.wrap_in_two(session, rsa, object, &mut made);
         objects::discard(session, &made);
         let wrapped = wrapped?;
         // The least that a wrapped key of 32 bytes takes.
@@ -270,7 +269,7 @@ impl Seat {
         wrapped: &[u8],
         again: bool,
     ) -> Outcome<Made> {
-        let way = self.transfer_way(key.spec)?;
+        self.check_can_leave(key.spec)?;
         self.check_place(key, make)?;
         let bad = || Fault::invalid("ticket", "it belongs to no offer of this provider for this key");
         let ticket: Ticket = postcard::from_bytes(ticket).map_err(|_| bad())?;
@@ -295,7 +294,13 @@ impl Seat {
                 ];
                 let found = session.find_objects(&template)?;
                 let rsa = objects::only(&found, "offer")?.ok_or_else(bad)?;
-                let made = self.take_in(session, way, key, make, rsa, wrapped, again);
+                let made = match self.take_in(session, key, make, &Arrival { rsa, wrapped }, again) {
+                    // If another key comes in by it, the offer is sound, and what came in is not.
+                    Err(Trouble::Failed(_)) if self.offer_works(session, rsa) => {
+                        Err(Error::HandleDamaged.into())
+                    }
+                    made => made,
+                };
                 match &made {
                     // The next try needs the offer still.
                     Err(Trouble::Gone(_) | Trouble::Lost(_) | Trouble::Failed(_) | Trouble::Stale(_)) => (),
@@ -307,31 +312,27 @@ impl Seat {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are what a transfer consists of")]
     fn take_in(
         &mut self,
         session: &Session,
-        way: TransferWay,
         key: &KeyRef,
         make: Make,
-        rsa: ObjectHandle,
-        wrapped: &[u8],
+        arrival: &Arrival<'_>,
         again: bool,
     ) -> Outcome<Made> {
-        let arrival = Arrival { way, rsa, wrapped };
-        let public = self.public_of_arrival(session, key.spec, &arrival)?;
+        let public = self.public_of_arrival(session, key.spec, arrival)?;
         if make.residence == Residence::DeviceWrapped {
             let current = self.current_kek(session)?;
             let mut template = self.arriving(key.spec, false, true);
             template.extend(objects::uses(key.spec));
-            let object = self.unwrap_arrival(session, &arrival, &template)?;
+            let object = self.unwrap_arrival(session, arrival, &template)?;
             return self.keep_wrapped(session, key, make, &current, object, public);
         }
         self.make_room(session, key, again)?;
         let mut template = self.arriving(key.spec, true, make.transferable);
         template.extend(objects::uses(key.spec));
         template.extend(objects::names(key, self.profile().chosen_ids));
-        let object = self.unwrap_arrival(session, &arrival, &template)?;
+        let object = self.unwrap_arrival(session, arrival, &template)?;
         self.accept(session, key, make, object, public)
     }
 
@@ -341,27 +342,17 @@ impl Seat {
         arrival: &Arrival<'_>,
         template: &[Attribute],
     ) -> Outcome<ObjectHandle> {
-        let Arrival { way, rsa, wrapped } = *arrival;
-        match way {
-            TransferWay::RsaAesKeyWrap => {
-                rsa_aes(|mechanism| session.unwrap_key(mechanism, rsa, wrapped, template).map_err(undone))
-            }
-            TransferWay::OaepThenWrap => {
-                let code = self.plan.wrap.ok_or(Fault::Internal)?;
-                let (first, second) = wrapped.split_at_checked(RSA).ok_or(Fault::HandleDamaged)?;
-                let mut aes_template =
-                    vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)];
-                aes_template.extend(self.secret_flags(false, false));
-                aes_template.push(Attribute::Unwrap(true));
-                let aes = session
-                    .unwrap_key(&Mechanism::RsaPkcsOaep(oaep()), rsa, first, &aes_template)
-                    .map_err(undone)?;
-                let object =
-                    session.unwrap_key(&plain_mechanism(code)?, aes, second, template).map_err(undone);
-                objects::discard(session, &[aes]);
-                object
-            }
-        }
+        let code = self.plan.wrap.ok_or(Fault::Internal)?;
+        let (first, second) = arrival.wrapped.split_at_checked(RSA).ok_or(Fault::HandleDamaged)?;
+        let mut aes_template =
+            vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)];
+        aes_template.extend(self.secret_flags(false, false));
+        aes_template.push(Attribute::Unwrap(true));
+        let oaep = Mechanism::RsaPkcsOaep(oaep());
+        let aes = session.unwrap_key(&oaep, arrival.rsa, first, &aes_template).map_err(undone)?;
+        let object = session.unwrap_key(&plain_mechanism(code)?, aes, second, template).map_err(undone);
+        objects::discard(session, &[aes]);
+        object
     }
 
     /// The public part of a key that has arrived.
@@ -441,11 +432,10 @@ impl Seat {
         secret: &[u8],
         template: &[Attribute],
     ) -> Outcome<ObjectHandle> {
-        let way = self.plan.transfer.ok_or_else(|| Fault::Unsupported("import keys".to_owned()))?;
         let (public, private) = self.rsa_pair(session, false, &[])?;
         let outcome = rsa_public(session, public).and_then(|material| {
             let wrapped = wrap_here(&der::rsa_spki(&material), secret)?;
-            let arrival = Arrival { way, rsa: private, wrapped: &wrapped };
+            let arrival = Arrival { rsa: private, wrapped: &wrapped };
             self.unwrap_arrival(session, &arrival, template)
         });
         objects::discard(session, &[public, private]);
@@ -455,35 +445,17 @@ impl Seat {
 
 /// A wrapped key, and what unwraps it.
 struct Arrival<'a> {
-    way: TransferWay,
     rsa: ObjectHandle,
     wrapped: &'a [u8],
 }
 
-/// What does not unwrap was not wrapped for this offer, or was altered on its way.
+/// What does not unwrap was not wrapped for this offer, or was altered on its way. A device that only says that it
+/// failed may have failed for another reason.
 fn undone(error: cryptoki::error::Error) -> Trouble {
     match Trouble::from(error) {
-        Trouble::Fault(Fault::Unavailable(_)) | Trouble::Failed(_) => Error::HandleDamaged.into(),
+        Trouble::Fault(Fault::Unavailable(_)) => Error::HandleDamaged.into(),
         other => other,
     }
-}
-
-/// `CKM_RSA_AES_KEY_WRAP` with an AES key of 256 bits.
-fn rsa_aes<T>(with: impl FnOnce(&Mechanism<'_>) -> Outcome<T>) -> Outcome<T> {
-    use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
-    use cryptoki_sys::{
-        CK_RSA_AES_KEY_WRAP_PARAMS, CK_RSA_PKCS_OAEP_PARAMS, CKG_MGF1_SHA1, CKM_SHA_1, CKZ_DATA_SPECIFIED,
-    };
-    let mut oaep = CK_RSA_PKCS_OAEP_PARAMS {
-        hashAlg: CKM_SHA_1,
-        mgf: CKG_MGF1_SHA1,
-        source: CKZ_DATA_SPECIFIED,
-        pSourceData: std::ptr::null_mut(),
-        ulSourceDataLen: 0,
-    };
-    let params = CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: 256, pOAEPParams: &raw mut oaep };
-    let kind = MechanismType::try_from(cryptoki_sys::CKM_RSA_AES_KEY_WRAP)?;
-    with(&Mechanism::VendorDefined(VendorDefinedMechanism::new(kind, Some(&params))))
 }
 
 /// A point of P-256 in its long form.
