@@ -98,6 +98,18 @@ pub enum ImportMaterial {
     Secret(SecretSlice<u8>),
 }
 
+impl ImportMaterial {
+    /// The same secret once more, for a second provider.
+    pub fn duplicate(&self) -> Self {
+        match self {
+            Self::Mnemonic { phrase, passphrase } => {
+                Self::Mnemonic { phrase: phrase.clone(), passphrase: passphrase.clone() }
+            }
+            Self::Secret(secret) => Self::Secret(secret.clone()),
+        }
+    }
+}
+
 /// What is to be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {

@@ -75,20 +75,55 @@ impl FromStr for KeySpec {
 
 /// What a provider can compute, as its capabilities declare it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
     /// ECDSA over secp256k1 on a 32-byte digest.
+    #[serde(rename = "ecdsa-secp256k1")]
     EcdsaSecp256k1,
     /// Schnorr over secp256k1 (BIP340), with the key-path tweak of BIP341 where asked.
+    #[serde(rename = "schnorr-secp256k1")]
     SchnorrSecp256k1,
     /// Ed25519, pure (RFC 8032).
+    #[serde(rename = "ed25519")]
     Ed25519,
     /// ECDSA over P-256 with SHA-256.
+    #[serde(rename = "ecdsa-p256")]
     EcdsaP256,
     /// RSASSA-PSS with SHA-256 and a salt of 32 bytes.
+    #[serde(rename = "rsa-pss-sha256")]
     RsaPssSha256,
     /// AES-256-GCM, to encrypt and decrypt.
+    #[serde(rename = "aes256-gcm")]
     Aes256Gcm,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 6] = [
+        Self::EcdsaSecp256k1,
+        Self::SchnorrSecp256k1,
+        Self::Ed25519,
+        Self::EcdsaP256,
+        Self::RsaPssSha256,
+        Self::Aes256Gcm,
+    ];
+
+    /// The name in configuration, API and ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaSecp256k1 => "ecdsa-secp256k1",
+            Self::SchnorrSecp256k1 => "schnorr-secp256k1",
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::RsaPssSha256 => "rsa-pss-sha256",
+            Self::Aes256Gcm => "aes256-gcm",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// The key-path tweak of a taproot output (BIP341).
