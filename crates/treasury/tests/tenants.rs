@@ -4,9 +4,13 @@
 mod support;
 
 use anya_api::{
+    Digest,
     access::{NewApiKey, Scope},
     ballot::Decision,
-    key::{KeyState, KeyStateChange},
+    key::{
+        AttestationRequest, KeyAlgorithm, KeyDates, KeyState, KeyStateChange, KeyUsage, NewReplica,
+        SignatureRequest,
+    },
     operation::OperationState,
     people::NewTenant,
     wallet::NewAddress,
@@ -26,6 +30,15 @@ async fn another_tenant_s_things_do_not_exist() {
     let rival = house.treasury.authenticate(&other.api_key.token).await.unwrap();
     let treasury = &house.treasury;
     let ballot = house.people[0].ballot(&payment, Decision::Approve);
+    let nonce = Digest::of_bytes(b"nonce");
+    let attestation = AttestationRequest { provider: None, nonce };
+    let signature = SignatureRequest {
+        algorithm: KeyAlgorithm::EcdsaSecp256k1,
+        digest: Some(nonce),
+        message: None,
+        path: Some("m/0".into()),
+        taproot: None,
+    };
     let kinds = [
         treasury.operation(&rival, payment.id).await.unwrap_err().kind(),
         treasury.decide(&rival, payment.id, ballot).await.unwrap_err().kind(),
@@ -43,9 +56,21 @@ async fn another_tenant_s_things_do_not_exist() {
             .await
             .unwrap_err()
             .kind(),
+        treasury.set_key_usage(&rival, key, KeyUsage::default()).await.unwrap_err().kind(),
+        treasury.set_key_dates(&rival, key, KeyDates::default()).await.unwrap_err().kind(),
+        treasury
+            .add_key_replica(&rival, key, NewReplica { provider: "spare".into() })
+            .await
+            .unwrap_err()
+            .kind(),
+        treasury.prove_key(&rival, key).await.unwrap_err().kind(),
+        treasury.rotate_key(&rival, key).await.unwrap_err().kind(),
+        treasury.key_destruction(&rival, key).await.unwrap_err().kind(),
+        treasury.attest_key(&rival, key, attestation).await.unwrap_err().kind(),
+        treasury.sign_with_key(&rival, key, signature).await.unwrap_err().kind(),
         treasury.operator(&rival, house.people[0].id).await.unwrap_err().kind(),
     ];
-    assert_eq!(kinds, [ErrorKind::NotFound; 13]);
+    assert_eq!(kinds, [ErrorKind::NotFound; 21]);
     assert!(treasury.operations(&rival, Default::default()).await.unwrap().items.is_empty());
     assert!(treasury.wallets(&rival, Default::default()).await.unwrap().items.is_empty());
     assert!(treasury.keys(&rival, Default::default()).await.unwrap().items.is_empty());

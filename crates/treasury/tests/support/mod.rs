@@ -76,6 +76,7 @@ impl Person {
 pub(crate) struct House {
     pub(crate) node: Bitcoind,
     pub(crate) ledger: Ledger,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) treasury: Treasury,
     pub(crate) clock: Arc<MovedClock>,
     pub(crate) server: Principal,
@@ -141,7 +142,7 @@ impl House {
         let follower = Follower::start(chain.clone(), wallets.clone(), config, clock.clone()).unwrap();
         let treasury = Treasury::new(Settings {
             ledger: ledger.clone(),
-            keyring,
+            keyring: keyring.clone(),
             wallets,
             chain,
             follower: follower.status(),
@@ -158,6 +159,7 @@ impl House {
         let house = Self {
             node,
             ledger,
+            keyring,
             treasury,
             clock,
             server,
@@ -178,6 +180,25 @@ impl House {
         if let Some(follower) = self.follower.take() {
             follower.stop().await;
         }
+    }
+
+    /// Puts a second software provider in use.
+    pub(crate) async fn attach(&self, name: &str) -> Arc<SoftwareProvider> {
+        let keystore = self._folder.path().join(format!("{name}.json"));
+        let passphrase = SecretString::from("a passphrase for the tests");
+        let provider =
+            SoftwareProvider::init(keystore, passphrase, KdfCost::insecure_for_tests()).await.unwrap();
+        let provider = Arc::new(provider.with_id(name).unwrap());
+        self.keyring.attach(provider.clone()).await.unwrap();
+        provider
+    }
+
+    /// The provider of [`House::attach`] once more, after it was let go of.
+    pub(crate) async fn reopen(&self, name: &str) -> Arc<SoftwareProvider> {
+        let keystore = self._folder.path().join(format!("{name}.json"));
+        let passphrase = SecretString::from("a passphrase for the tests");
+        let provider = SoftwareProvider::unlock(keystore, passphrase).await.unwrap();
+        Arc::new(provider.with_id(name).unwrap())
     }
 
     /// Stops the engine, so that a test can look at operations between their steps.
