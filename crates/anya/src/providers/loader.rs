@@ -9,11 +9,12 @@ use std::{
 };
 
 use anya_api::provider::{ReloadFailure, ReloadReport};
-use anya_config::{Config, ProviderConfig};
+use anya_config::{Config, ProviderConfig, ProviderKind};
 use anya_keys::Keyring;
 use anya_keystore::SOFTWARE;
 use anya_treasury::ProviderLoader;
 use async_trait::async_trait;
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::DeviceLogs;
 use crate::error::Result;
@@ -118,5 +119,11 @@ impl ProviderLoader for Loader {
 
 /// What a provider is made from, as far as the configuration says it. Secrets are named there, never held.
 fn fingerprint(provider: &ProviderConfig) -> String {
-    format!("{:?}", provider.kind)
+    let mut text = format!("{:?}", provider.kind);
+    if let ProviderKind::Enclave(enclave) = &provider.kind {
+        // Collateral is renewed every few weeks, under the same name.
+        let accepted = digest(&SHA256, &super::signer::accepted(enclave));
+        text.push_str(&hex::encode(accepted));
+    }
+    text
 }

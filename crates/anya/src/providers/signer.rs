@@ -11,7 +11,11 @@
 //! statuses = ["UpToDate"]
 //! ```
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anya_config::Enclave;
 use anya_enclave::{
@@ -34,24 +38,37 @@ struct PolicyFile {
 
 pub(super) async fn open(name: &str, config: &Enclave, network: Network) -> Result<Arc<dyn Provider>> {
     // Whose share is new has never had a signer; later on, a signer without a root is one that lost it, and gets no other.
-    let first = !config.share.try_exists().map_err(Error::file("look for", &config.share))?;
-    let dial = dial(config, network)?;
-    if first {
-        match EnclaveProvider::enrol(name, &dial).await {
-            Ok(verified) => {
-                tracing::info!(provider = name, evidence = %verified.kind, "signer enrolled: it has a root of its own now");
-            }
-            Err(error) => {
-                // Without its share the next start begins anew.
-                fs::remove_file(&config.share).map_err(Error::file("remove", &config.share))?;
-                return Err(Error::Invalid(format!("the signer could not be enrolled: {error}")));
-            }
-        }
+    // The share takes its name only once the signer has a root, so that an enrolment cut short can be repeated.
+    if !config.share.try_exists().map_err(Error::file("look for", &config.share))? {
+        let new = config.share.with_extension("new");
+        let verified = EnclaveProvider::enrol(name, &dial(config, &new, network)?).await;
+        let verified =
+            verified.map_err(|error| Error::Invalid(format!("the signer could not be enrolled: {error}")))?;
+        fs::rename(&new, &config.share).map_err(Error::file("rename", &new))?;
+        tracing::info!(provider = name, evidence = %verified.kind, "signer enrolled: it has a root of its own now");
     }
+    let dial = dial(config, &config.share, network)?;
     Ok(Arc::new(EnclaveProvider::start(name, dial)))
 }
 
-fn dial(config: &Enclave, network: Network) -> Result<Dial> {
+/// What evidence is accepted from: the policy's file and the collateral that it names, as they are now.
+pub(super) fn accepted(config: &Enclave) -> Vec<u8> {
+    let read = |path: &Path| fs::read(path).unwrap_or_default();
+    let Some(path) = &config.policy else { return Vec::new() };
+    let mut all = read(path);
+    let file: PolicyFile =
+        str::from_utf8(&all).ok().and_then(|text| toml::from_str(text).ok()).unwrap_or_default();
+    for collateral in file.collateral {
+        all.extend(read(&beside(path, &collateral)));
+    }
+    all
+}
+
+fn beside(path: &Path, other: &Path) -> PathBuf {
+    path.parent().map_or_else(|| other.to_owned(), |folder| folder.join(other))
+}
+
+fn dial(config: &Enclave, share: &Path, network: Network) -> Result<Dial> {
     let mut policy = EvidencePolicy::new(network);
     policy.allow_simulated = config.allow_simulated;
     policy.allow_simulated_on_mainnet = config.allow_simulated_on_mainnet;
@@ -75,7 +92,7 @@ fn dial(config: &Enclave, network: Network) -> Result<Dial> {
         own: ChannelKey::load_or_create(&config.channel_key).map_err(invalid)?,
         signer: SignerKey::Pinned(config.signer_key.parse().map_err(Error::part)?),
         verifier: Verifier::new(policy),
-        secret: ReleaseSecret::load_or_create(&config.share).map_err(invalid)?,
+        secret: ReleaseSecret::load_or_create(share).map_err(invalid)?,
         clock: Arc::new(SystemClock),
     })
 }
