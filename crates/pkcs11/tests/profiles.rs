@@ -497,6 +497,6 @@ async fn keys_move_between_vendors() {
     let (soft, cloud, luna) =
         (Stand::of("softhsm2").await, Stand::of("cloudhsm").await, Stand::of("luna").await);
     for (from, to) in [(&soft, &cloud), (&cloud, &luna), (&luna, &soft)] {
-        moves_keys(from, to, &CURVES).await;
+        moves_keys(from, to, &[KeySpec::Secp256k1]).await;
     }
 }
