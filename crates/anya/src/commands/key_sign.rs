@@ -26,7 +26,7 @@ const MAX_MESSAGE: u64 = 1 << 20;
 
 /// Has a key sign without an approval, where its rules allow direct use (scope keys:use)
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(group = clap::ArgGroup::new("what").required(true).args(["digest", "message_file"]), after_help = "\
 Examples:
   anya key sign key_0198… --algorithm ecdsa-secp256k1 --digest $(sha256sum < file | cut -c1-64)
   anya key sign key_0198… --algorithm ed25519 --message-file release.tar --json | jq -r .signature
@@ -40,12 +40,7 @@ pub(crate) struct Sign {
     #[arg(long, value_parser = algorithm)]
     algorithm: KeyAlgorithm,
     /// The digest of 32 bytes to sign, in hexadecimal
-    #[arg(
-        long,
-        value_name = "HEX",
-        required_unless_present = "message_file",
-        conflicts_with = "message_file"
-    )]
+    #[arg(long, value_name = "HEX")]
     digest: Option<Digest>,
     /// The file whose bytes are the message (at most 1 MiB); `-` for standard input
     #[arg(long, value_name = "FILE")]
