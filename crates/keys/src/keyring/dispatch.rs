@@ -57,6 +57,13 @@ impl Owned {
     }
 }
 
+/// Who was asked, and since when no answer has come.
+struct Asked {
+    member: Arc<Member>,
+    since: Instant,
+    answered: bool,
+}
+
 /// What became of one attempt.
 struct Outcome {
     attempt: usize,
@@ -178,7 +185,7 @@ impl Keyring {
         let owned = Owned::new(request);
         let (answers, mut answered) = mpsc::channel::<Outcome>(holders.len().max(1));
         let mut waiting = holders.into_iter().enumerate();
-        let mut asked: Vec<(Arc<Member>, Instant)> = Vec::new();
+        let mut asked: Vec<Asked> = Vec::new();
         let mut open = 0_usize;
         let mut first_fault: Option<Fault> = None;
         let mut hedge = ctx.deadline;
@@ -186,15 +193,10 @@ impl Keyring {
             if open == 0 || Instant::now() >= hedge {
                 match waiting.next() {
                     Some((attempt, (member, handle))) => {
-                        if let Some((slow, since)) = asked.last().filter(|_| open > 0)
-                            && slow.too_slow(*since)
-                        {
-                            self.pool.trouble.notify_one();
-                        }
                         let objective = member.provider.capabilities().objective;
                         hedge = (Instant::now() + member.latency.hedge_after(algorithm, objective))
                             .min(ctx.deadline);
-                        asked.push((member.clone(), Instant::now()));
+                        asked.push(Asked { member: member.clone(), since: Instant::now(), answered: false });
                         open += 1;
                         self.ask(member, attempt, ctx, handle, owned.clone(), answers.clone());
                     }
@@ -211,7 +213,7 @@ impl Keyring {
                 outcome = answered.recv() => outcome,
                 () = sleep_until(hedge.into()) => {
                     if Instant::now() >= ctx.deadline {
-                        let slow = asked.last().map_or("", |(member, _)| member.id());
+                        let slow = asked.last().map_or("", |asked| asked.member.id());
                         return Err(first_fault.unwrap_or_else(|| Fault::Timeout(slow.to_owned())).into());
                     }
                     continue;
@@ -221,9 +223,19 @@ impl Keyring {
                 return Err(Error::internal("an attempt ended without an answer"));
             };
             open -= 1;
-            let Some((member, _)) = asked.get(attempt) else { continue };
-            match self.judge(member, request, expected, (began, took), result) {
-                Ok(signature) => return Ok((signature, member.clone())),
+            let Some(Asked { member, answered: slot, .. }) = asked.get_mut(attempt) else { continue };
+            *slot = true;
+            let member = member.clone();
+            match self.judge(&member, request, expected, (began, took), result) {
+                Ok(signature) => {
+                    // Only one that was overtaken was slow; on a busy machine all are.
+                    for overtaken in asked.iter().take(attempt).filter(|asked| !asked.answered) {
+                        if overtaken.member.too_slow(overtaken.since) {
+                            self.pool.trouble.notify_one();
+                        }
+                    }
+                    return Ok((signature, member));
+                }
                 // Every replica would refuse it.
                 Err(error) if !error.is_fault() => return Err(error.into()),
                 Err(error) => {
