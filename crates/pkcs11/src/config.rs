@@ -10,7 +10,7 @@ use anya_provider::{Error, Result};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::profile::Profile;
+use crate::{profile::Profile, wire::MOST_SESSIONS};
 
 /// Which token of the module is meant. Slots are numbered anew at every start of some modules, so a number is no name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl Pkcs11Config {
         if self.name.is_empty() {
             return Err(Error::invalid("name", "a provider needs a name"));
         }
-        if !(1..=64).contains(&self.sessions) {
+        if !(1..=MOST_SESSIONS).contains(&usize::from(self.sessions)) {
             return Err(Error::invalid("sessions", "1 to 64 are possible"));
         }
         if !self.module.is_file() {

@@ -392,14 +392,18 @@ impl Crew {
         match outcome {
             Ok(Ok((stream, ready))) => {
                 let stall = (self.config.profile.objective().p99 * STALL_FACTOR).max(STALL);
-                Ok(Link::open(
+                let opened = Link::open(
                     self.keeper.clone(),
                     (pid, stream),
                     self.config.sessions,
                     stall,
                     self.work.clone(),
                     ready,
-                ))
+                );
+                opened.await.map_err(|error| {
+                    self.keeper.kill(pid);
+                    lost(error)
+                })
             }
             Ok(Err(fault)) => {
                 self.keeper.kill(pid);
@@ -432,7 +436,7 @@ impl Crew {
             arguments: config.initialize_args.as_deref(),
             sessions: config.sessions,
         };
-        let frame = frame(0, 0, &greeting, 4096).map_err(io::Error::other)?;
+        let frame = frame(0, &greeting, 4096).map_err(io::Error::other)?;
         stream.write_all(&frame).await?;
         let mut header = [0; HEADER];
         stream.read_exact(&mut header).await?;

@@ -1,34 +1,43 @@
-//! One worker, as the parent sees it: calls go out, answers come in.
+//! One worker, as the parent sees it: a socket for each of its sessions, and one that tells of its end.
 //!
-//! No more calls are sent than the worker has sessions, so that a call that was sent is being worked on, and one that
-//! is not answered in time tells of a hang and not of a queue.
+//! A call has a session to itself, so that a call that was sent is being worked on, and one that is not answered in
+//! time tells of a hang and not of a queue. The task that asks also reads the answer: nothing changes hands.
 
 use std::{
-    collections::{HashMap, VecDeque},
     io,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream as StdUnixStream,
+    },
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::UnixStream,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::timeout_at,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     keeper::Keeper,
-    wire::{Fault, Intake, Op, Ready, Reply, Weight, call_frame, monotonic_now},
+    wire::{Fault, Intake, MOST_SESSIONS, Op, Ready, Reply, Weight, call_frame, monotonic_now},
 };
 
 /// Calls that wait for a session at once.
 const QUEUE: usize = 4096;
-/// A call that runs this much longer than the stall that its caller's deadline allows is a hang, whatever the deadline.
+/// A call that runs this many times as long as a sound device may need is a hang, whatever its deadline.
 const PATIENCE: u32 = 10;
+/// The least that this comes to: a busy machine may leave a worker without a processor for a while.
+const PATIENCE_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long making an RSA key may take; a YubiHSM2 needs most of a minute.
 const HEAVY_STALL: Duration = Duration::from_secs(120);
 
@@ -47,16 +56,48 @@ pub(crate) enum Miss {
 
 type Body = Zeroizing<Vec<u8>>;
 
-struct Waiting {
-    answer: oneshot::Sender<Body>,
-    since: Instant,
-    _permit: OwnedSemaphorePermit,
-    _slow: Option<OwnedSemaphorePermit>,
+/// One session's socket. What is begun can be gone on with by another task.
+struct Desk {
+    stream: UnixStream,
+    intake: Intake,
+    outgoing: Body,
+    sent: usize,
+}
+
+impl Desk {
+    fn new(stream: StdUnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream)?;
+        Ok(Self { stream, intake: Intake::new(), outgoing: Zeroizing::default(), sent: 0 })
+    }
+
+    fn begin(&mut self, frame: Body) {
+        (self.outgoing, self.sent) = (frame, 0);
+    }
+
+    /// Sends what is left to send, and waits for the answer. Can be dropped at any point, and called again.
+    async fn go_on(&mut self) -> io::Result<Body> {
+        while let Some(left @ [_, ..]) = self.outgoing.get(self.sent..) {
+            self.sent += self.stream.write(left).await?;
+        }
+        self.outgoing.zeroize();
+        self.sent = 0;
+        let mut body = Zeroizing::new(Vec::new());
+        loop {
+            if self.intake.take(&mut body)?.is_some() {
+                return Ok(body);
+            }
+            match self.stream.read(self.intake.space()?).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.intake.filled(count),
+            }
+        }
+    }
 }
 
 #[derive(Default)]
-struct Calls {
-    waiting: HashMap<u64, Waiting>,
+struct State {
+    free: Vec<Desk>,
     /// Why the worker is gone, once it is.
     down: Option<String>,
 }
@@ -65,18 +106,14 @@ struct Calls {
 pub(crate) struct Link {
     pid: u32,
     keeper: Keeper,
-    stream: UnixStream,
-    calls: Mutex<Calls>,
-    /// What the socket did not take yet.
-    backlog: Mutex<VecDeque<(Body, usize)>>,
-    flush: Notify,
+    state: Mutex<State>,
     sessions: Arc<Semaphore>,
     /// So that slow work never takes every session.
     slow: Arc<Semaphore>,
     queued: AtomicUsize,
-    next: AtomicU64,
     stall: Duration,
     born: Instant,
+    gone: Notify,
     on_down: Arc<Notify>,
     pub(crate) ready: Ready,
 }
@@ -87,35 +124,41 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    /// Takes over a stream on which the greeting has been answered.
-    pub(crate) fn open(
+    /// Takes over a worker that has answered the greeting on `control`, and gives it a socket for each session.
+    pub(crate) async fn open(
         keeper: Keeper,
-        (pid, stream): (u32, UnixStream),
+        (pid, control): (u32, UnixStream),
         sessions: u16,
         stall: Duration,
         on_down: Arc<Notify>,
         ready: Ready,
-    ) -> Arc<Self> {
+    ) -> io::Result<Arc<Self>> {
+        let mut free = Vec::new();
+        let mut theirs = Vec::new();
+        for _ in 0..sessions {
+            let (our, their) = StdUnixStream::pair()?;
+            free.push(Desk::new(our)?);
+            theirs.push(their);
+        }
+        let fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
+        control.writable().await?;
+        control.try_io(Interest::WRITABLE, || hand_over(&control, &fds))?;
         let sessions = usize::from(sessions);
         let link = Arc::new(Self {
             pid,
             keeper,
-            stream,
-            calls: Mutex::default(),
-            backlog: Mutex::default(),
-            flush: Notify::new(),
+            state: Mutex::new(State { free, down: None }),
             sessions: Arc::new(Semaphore::new(sessions)),
             slow: Arc::new(Semaphore::new((sessions - 1).max(1))),
             queued: AtomicUsize::new(0),
-            next: AtomicU64::new(1),
             stall,
             born: Instant::now(),
+            gone: Notify::new(),
             on_down,
             ready,
         });
-        tokio::spawn(link.clone().read());
-        tokio::spawn(link.clone().write());
-        link
+        tokio::spawn(Self::watch(Arc::downgrade(&link), control));
+        Ok(link)
     }
 
     /// The process.
@@ -124,7 +167,7 @@ impl Link {
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        locked(&self.calls).down.is_some()
+        locked(&self.state).down.is_some()
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -133,25 +176,34 @@ impl Link {
 
     /// Ends the worker. Every call under way fails at once.
     pub(crate) fn end(&self, why: &str) {
-        let waiting = {
-            let mut calls = locked(&self.calls);
-            if calls.down.is_some() {
+        let free = {
+            let mut state = locked(&self.state);
+            if state.down.is_some() {
                 return;
             }
-            calls.down = Some(why.to_owned());
-            std::mem::take(&mut calls.waiting)
+            state.down = Some(why.to_owned());
+            std::mem::take(&mut state.free)
         };
         // The order matters: what is killed first cannot answer any more.
         self.keeper.kill(self.pid);
-        drop(waiting);
+        drop(free);
         self.sessions.close();
         self.slow.close();
-        self.flush.notify_one();
+        self.gone.notify_waiters();
         self.on_down.notify_one();
     }
 
+    /// Ends the link when the process ends.
+    async fn watch(link: std::sync::Weak<Self>, mut control: UnixStream) {
+        // Nothing more is ever said on it.
+        let _ = control.read(&mut [0]).await;
+        if let Some(link) = link.upgrade() {
+            link.end("the worker's process ended");
+        }
+    }
+
     fn why_down(&self) -> Miss {
-        let why = locked(&self.calls).down.clone();
+        let why = locked(&self.state).down.clone();
         Miss::Down(why.unwrap_or_else(|| "the worker has ended".to_owned()))
     }
 
@@ -160,26 +212,29 @@ impl Link {
         let weight = op.weight();
         let (permit, slow) = self.permits(weight, deadline).await?;
         let now = Instant::now();
-        let Some(left) = deadline.checked_duration_since(now) else { return Err(Miss::Late) };
+        let Some(left) = deadline.checked_duration_since(now).filter(|left| !left.is_zero()) else {
+            return Err(Miss::Late);
+        };
         let at = monotonic_now().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let frame = call_frame(id, at, op).map_err(|error| Miss::Fault(error.into()))?;
-        let (answer, mut outcome) = oneshot::channel();
-        {
-            let mut calls = locked(&self.calls);
-            if let Some(why) = &calls.down {
-                return Err(Miss::Down(why.clone()));
-            }
-            calls.waiting.insert(id, Waiting { answer, since: now, _permit: permit, _slow: slow });
-        }
-        let mut watch =
-            Watch { link: self, id, presumed_hung: self.presumed_hung(weight, now, deadline), on: true };
-        self.post(frame);
+        let frame = call_frame(at, op).map_err(|error| Miss::Fault(error.into()))?;
+        let mut gone = pin!(self.gone.notified());
+        let Some(mut desk) = locked(&self.state).free.pop() else { return Err(self.why_down()) };
+        desk.begin(frame);
+        let hung = self.presumed_hung(weight, now, deadline);
+        let mut held = Held { link: self, since: now, hung, desk: Some(desk), permits: Some((permit, slow)) };
         // Whichever comes first: the answer, the caller's deadline, or so long a silence that a hang is certain.
-        let limit = deadline.min(watch.presumed_hung);
-        match timeout_at(limit.into(), &mut outcome).await {
-            Ok(Ok(body)) => {
-                watch.on = false;
+        let limit = deadline.min(hung);
+        let answer = async {
+            let desk = held.desk.as_mut()?;
+            tokio::select! {
+                biased;
+                answer = desk.go_on() => answer.ok(),
+                () = &mut gone => None,
+            }
+        };
+        match timeout_at(limit.into(), answer).await {
+            Ok(Some(body)) => {
+                held.put_back();
                 // An answer after the deadline is discarded, even if nobody has looked at the clock in between.
                 if Instant::now() > deadline {
                     return Err(Miss::Late);
@@ -192,24 +247,21 @@ impl Link {
                     }
                 }
             }
-            Ok(Err(_)) => {
-                watch.on = false;
+            Ok(None) => {
+                held.desk = None;
+                self.end("the worker's process ended");
                 Err(self.why_down())
             }
             Err(_) if Instant::now() >= deadline => Err(Miss::Late),
             Err(_) => {
-                watch.on = false;
-                self.hung(id);
+                held.desk = None;
+                self.hung(now);
                 Err(self.why_down())
             }
         }
     }
 
-    async fn permits(
-        self: &Arc<Self>,
-        weight: Weight,
-        deadline: Instant,
-    ) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), Miss> {
+    async fn permits(&self, weight: Weight, deadline: Instant) -> Result<Permits, Miss> {
         let heavy = weight == Weight::Heavy;
         if !heavy && let Ok(permit) = self.sessions.clone().try_acquire_owned() {
             return Ok((permit, None));
@@ -234,108 +286,26 @@ impl Link {
             Weight::Middling => (self.stall * PATIENCE).max(Duration::from_secs(2)),
             Weight::Heavy => HEAVY_STALL,
         };
-        deadline.clamp(since + stall, since + stall * PATIENCE)
+        deadline.clamp(since + stall, since + (stall * PATIENCE).max(PATIENCE_AT_LEAST))
     }
 
-    /// Ends the worker if that call is still not answered.
-    fn hung(&self, id: u64) {
-        let since = locked(&self.calls).waiting.get(&id).map(|waiting| waiting.since);
-        if let Some(since) = since {
-            let millis = since.elapsed().as_millis();
-            self.end(&format!(
-                "the module did not return from a call for {millis} ms: its worker was killed"
-            ));
-        }
+    fn hung(&self, since: Instant) {
+        let millis = since.elapsed().as_millis();
+        self.end(&format!("the module did not return from a call for {millis} ms: its worker was killed"));
     }
+}
 
-    fn post(&self, frame: Body) {
-        let mut backlog = locked(&self.backlog);
-        let mut sent = 0;
-        if backlog.is_empty() {
-            match self.stream.try_write(&frame) {
-                Ok(count) if count == frame.len() => return,
-                Ok(count) => sent = count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-                Err(_) => {
-                    drop(backlog);
-                    self.end("the worker's socket is closed");
-                    return;
-                }
-            }
-        }
-        backlog.push_back((frame, sent));
-        drop(backlog);
-        self.flush.notify_one();
-    }
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
-    async fn write(self: Arc<Self>) {
-        while !self.is_down() {
-            if locked(&self.backlog).is_empty() {
-                self.flush.notified().await;
-                continue;
-            }
-            let written = match self.stream.writable().await {
-                Ok(()) => self.write_some(),
-                Err(error) => Err(error),
-            };
-            if written.is_err() {
-                self.end("the worker's socket is closed");
-            }
-        }
-        locked(&self.backlog).clear();
+/// Sends the sockets' other ends to the worker.
+fn hand_over(control: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SESSIONS))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    if !message.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::other("too many sessions"));
     }
-
-    fn write_some(&self) -> io::Result<()> {
-        let mut backlog = locked(&self.backlog);
-        while let Some((frame, sent)) = backlog.front_mut() {
-            match self.stream.try_write(&frame[*sent..]) {
-                Ok(count) => *sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            if *sent == frame.len() {
-                backlog.pop_front();
-            }
-        }
-        Ok(())
-    }
-
-    async fn read(self: Arc<Self>) {
-        let mut intake = Intake::new();
-        loop {
-            if self.stream.readable().await.is_err() {
-                break;
-            }
-            let got = intake.space().and_then(|space| self.stream.try_read(space));
-            match got {
-                Ok(0) => break,
-                Ok(count) => intake.filled(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(_) => break,
-            }
-            loop {
-                let mut body = Zeroizing::new(Vec::new());
-                match intake.take(&mut body) {
-                    Ok(Some(head)) => {
-                        let waiting = locked(&self.calls).waiting.remove(&head.id);
-                        if let Some(waiting) = waiting {
-                            // Nobody may wait any more: then the answer is discarded.
-                            let _ = waiting.answer.send(body);
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(_) => {
-                        self.end("the worker speaks nonsense");
-                        return;
-                    }
-                }
-            }
-            if self.is_down() {
-                return;
-            }
-        }
-        self.end("the worker's process ended");
-    }
+    sendmsg(control, &[io::IoSlice::new(&[0])], &mut message, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// A place in the queue for sessions.
@@ -354,31 +324,41 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Sees to it that a call whose caller has stopped waiting does not hold a session for ever.
-struct Watch<'a> {
+/// A session that a call has to itself. When its caller stops waiting, the answer is waited for and discarded, and the
+/// session given to the next; when it does not come, the worker is ended.
+struct Held<'a> {
     link: &'a Arc<Link>,
-    id: u64,
-    presumed_hung: Instant,
-    on: bool,
+    since: Instant,
+    hung: Instant,
+    desk: Option<Desk>,
+    permits: Option<Permits>,
 }
 
-impl Drop for Watch<'_> {
+impl Held<'_> {
+    fn put_back(&mut self) {
+        if let Some(desk) = self.desk.take() {
+            let mut state = locked(&self.link.state);
+            // The one that was used last is the likeliest to have what the next call needs.
+            if state.down.is_none() {
+                state.free.push(desk);
+            }
+        }
+        self.permits = None;
+    }
+}
+
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if !self.on {
-            return;
-        }
-        if Instant::now() >= self.presumed_hung {
-            self.link.hung(self.id);
-            return;
-        }
-        let (link, id, at) = (Arc::downgrade(self.link), self.id, self.presumed_hung);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                tokio::time::sleep_until(at.into()).await;
-                if let Some(link) = link.upgrade() {
-                    link.hung(id);
-                }
-            });
-        }
+        let Some(mut desk) = self.desk.take() else { return };
+        let (since, hung) = (self.since, self.hung);
+        let (link, permits) = (self.link.clone(), self.permits.take());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match timeout_at(hung.into(), desk.go_on()).await {
+                Ok(Ok(_)) => Held { link: &link, since, hung, desk: Some(desk), permits }.put_back(),
+                Ok(Err(_)) => link.end("the worker's process ended"),
+                Err(_) => link.hung(since),
+            }
+        });
     }
 }

@@ -1,9 +1,9 @@
 //! What parent and worker say to each other.
 //!
-//! A frame is its length (four bytes), a call's number (eight), its deadline (eight, nanoseconds of the monotonic
-//! clock, which both processes share; zero in answers), all little-endian, and a body in postcard's encoding. The
-//! first frame is the greeting, with the PIN in it: a PIN in an argument or in the environment would be there for all
-//! to read.
+//! A frame is its length (four bytes) and its deadline (eight, nanoseconds of the monotonic clock, which both processes
+//! share; zero in answers), both little-endian, and a body in postcard's encoding. The first frame is the greeting, with
+//! the PIN in it: a PIN in an argument or in the environment would be there for all to read. A greeting that was
+//! answered well is followed by a socket for each session, on which calls and answers take turns.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,9 @@ use crate::{
 /// The largest body: a message and what is authenticated with it, or an answer as long.
 pub(crate) const MAX_BODY: usize = 2 * MAX_MESSAGE + (64 << 10);
 /// Bytes before the body.
-pub(crate) const HEADER: usize = 20;
+pub(crate) const HEADER: usize = 12;
+/// The most sessions of a worker; their sockets are sent in one message.
+pub(crate) const MOST_SESSIONS: usize = 64;
 
 /// What a worker is told first.
 #[derive(Serialize, Deserialize)]
@@ -377,17 +379,12 @@ impl Reply {
 }
 
 /// A frame with a call.
-pub(crate) fn call_frame(id: u64, deadline: u64, op: &Op<'_>) -> Result<Zeroizing<Vec<u8>>> {
-    frame(id, deadline, op, op.hint())
+pub(crate) fn call_frame(deadline: u64, op: &Op<'_>) -> Result<Zeroizing<Vec<u8>>> {
+    frame(deadline, op, op.hint())
 }
 
 /// A frame with any body; `hint` is how many bytes the body needs, give or take.
-pub(crate) fn frame<T: Serialize>(
-    id: u64,
-    deadline: u64,
-    body: &T,
-    hint: usize,
-) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn frame<T: Serialize>(deadline: u64, body: &T, hint: usize) -> Result<Zeroizing<Vec<u8>>> {
     // Never grown in place: what is left behind by that would not be overwritten.
     let mut room = hint;
     loop {
@@ -406,8 +403,7 @@ pub(crate) fn frame<T: Serialize>(
         }
         let number = u32::try_from(length).map_err(|_| Error::Internal("a length without end"))?;
         header[..4].copy_from_slice(&number.to_le_bytes());
-        header[4..12].copy_from_slice(&id.to_le_bytes());
-        header[12..20].copy_from_slice(&deadline.to_le_bytes());
+        header[4..].copy_from_slice(&deadline.to_le_bytes());
         frame.truncate(HEADER + length);
         return Ok(frame);
     }
@@ -417,24 +413,19 @@ pub(crate) fn frame<T: Serialize>(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     pub(crate) length: usize,
-    pub(crate) id: u64,
     pub(crate) deadline: u64,
 }
 
 impl Head {
     /// Reads it, or nothing where fewer bytes are there.
     pub(crate) fn read(bytes: &[u8]) -> io::Result<Option<Self>> {
-        let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
-        let word = |at: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&header[at..at + 8]);
-            u64::from_le_bytes(word)
-        };
-        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+        let Some((deadline, _)) = rest.split_first_chunk::<8>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length) as usize;
         if length > MAX_BODY {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame of impossible length"));
         }
-        Ok(Some(Self { length, id: word(4), deadline: word(12) }))
+        Ok(Some(Self { length, deadline: u64::from_le_bytes(*deadline) }))
     }
 }
 
@@ -550,14 +541,14 @@ mod tests {
     fn frames_are_taken_whole_however_they_come_in() {
         let mut stream = Vec::new();
         let long = vec![7; 200_000];
-        for (id, message) in [(1, &b"short"[..]), (2, &long), (3, b"")] {
+        for (deadline, message) in [(1, &b"short"[..]), (2, &long), (3, b"")] {
             let op = Op::Encrypt {
                 key: KeyRef { tenant: [0; 16], key: [0; 16], version: 1, spec: KeySpec::Aes256 },
                 handle: b"h",
                 aad: b"",
                 plaintext: message,
             };
-            stream.extend_from_slice(&call_frame(id, 9, &op).unwrap());
+            stream.extend_from_slice(&call_frame(deadline, &op).unwrap());
         }
         for step in [1, 7, 4096, 1 << 20] {
             let (mut intake, mut body) = (Intake::new(), Zeroizing::new(Vec::new()));
@@ -572,7 +563,7 @@ mod tests {
                     let Op::Encrypt { plaintext, .. } = postcard::from_bytes(&body).unwrap() else {
                         panic!()
                     };
-                    got.push((head.id, head.deadline, plaintext.len()));
+                    got.push((head.deadline, plaintext.len()));
                 }
                 if left.is_empty() {
                     match chunks.next() {
@@ -586,7 +577,7 @@ mod tests {
                 intake.filled(count);
                 left = &left[count..];
             }
-            assert_eq!(got, [(1, 9, 5), (2, 9, 200_000), (3, 9, 0)]);
+            assert_eq!(got, [(1, 5), (2, 200_000), (3, 0)]);
         }
     }
 

@@ -1,10 +1,10 @@
 //! The process that holds a vendor's module.
 //!
-//! It is started with a socket as its standard input, is told there which module to load, and then does what it is
-//! asked, one call in each session at a time. Sessions belong to threads. The thread that waits at the socket takes
-//! the next call and does it itself, while another takes its place at the socket: no call changes hands.
+//! It is started with a socket as its standard input, is told there which module to load, and gets there one more
+//! socket for each session. A session belongs to a thread, which takes calls from the session's socket, does them, and
+//! answers: no call changes hands.
 //!
-//! It ends when the socket does.
+//! It ends when standard input does.
 
 mod attest;
 mod bip32;
@@ -25,11 +25,15 @@ mod trouble;
 mod wrapped;
 
 use std::{
-    io::{self, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    io::{self, IoSliceMut, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -37,11 +41,12 @@ use std::{
 use anya_provider::harden_process;
 use rustix::{
     event::{PollFd, PollFlags, poll},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
     process::{Signal, getpid, kill_process, set_parent_process_death_signal},
 };
 use zeroize::Zeroizing;
 
-use crate::wire::{Fault, Greeting, Intake, Op, Ready, Reply, frame};
+use crate::wire::{Fault, Greeting, Intake, MOST_SESSIONS, Op, Ready, Reply, frame};
 use hall::Hall;
 use seat::{Place, Seat};
 
@@ -68,10 +73,9 @@ fn run() -> io::Result<()> {
         return Err(io::Error::other("standard input is no socket: this command is run by the server only"));
     }
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let desk = Arc::new(Desk { stream, intake: Mutex::new(Intake::new()), out: Mutex::new(()) });
     let mut body = Zeroizing::new(Vec::new());
     // A parent that died before the line above leaves the stream at its end.
-    if locked(&desk.intake).next(&desk.stream, &mut body)?.is_none() {
+    if Intake::new().next(&stream, &mut body)?.is_none() {
         return Ok(());
     }
     let greeting: Greeting<'_> = postcard::from_bytes(&body).map_err(io::Error::other)?;
@@ -81,21 +85,20 @@ fn run() -> io::Result<()> {
         Ok(opened) => opened,
         Err(fault) => {
             let answer: Result<Ready, Fault> = Err(fault);
-            return desk.send(0, &answer, 4096);
+            return send(&stream, &answer, 4096);
         }
     };
     let answer: Result<Ready, Fault> = Ok(ready);
-    desk.send(0, &answer, 4096)?;
+    send(&stream, &answer, 4096)?;
     let mut threads = Vec::new();
-    for (number, seat) in seats.into_iter().enumerate() {
-        let desk = desk.clone();
+    for (number, (seat, socket)) in seats.into_iter().zip(sockets(&stream)?).enumerate() {
         let thread = thread::Builder::new()
             .name(format!("session-{number}"))
             .stack_size(STACK)
-            .spawn(move || desk.attend(&mut seat.sit()))?;
+            .spawn(move || attend(&UnixStream::from(socket), &mut seat.sit()))?;
         threads.push(thread);
     }
-    desk.wait_for_the_end();
+    wait_for_the_end(&stream);
     let end = Instant::now() + FAREWELL;
     while threads.iter().any(|thread| !thread.is_finished()) {
         if Instant::now() > end {
@@ -122,62 +125,62 @@ fn seats(hall: Hall, sessions: u16) -> Result<Opened, Fault> {
     Ok((hall, places, ready))
 }
 
-/// Where calls come in and answers go out.
-struct Desk {
-    stream: UnixStream,
-    intake: Mutex<Intake>,
-    out: Mutex<()>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Desk {
-    fn send<T: serde::Serialize>(&self, id: u64, answer: &T, hint: usize) -> io::Result<()> {
-        let frame = frame(id, 0, answer, hint).map_err(io::Error::other)?;
-        let _turn = locked(&self.out);
-        (&self.stream).write_all(&frame)
-    }
-
-    fn attend(&self, seat: &mut Seat) {
-        let mut body = Zeroizing::new(Vec::new());
-        loop {
-            let head = locked(&self.intake).next(&self.stream, &mut body);
-            let Ok(Some(head)) = head else { break };
-            let mut answer = match postcard::from_bytes::<Op<'_>>(&body) {
-                Ok(op) => catch_unwind(AssertUnwindSafe(|| seat.serve(&op, head.deadline)))
-                    .unwrap_or_else(|_| Err(seat.disturbed())),
-                Err(_) => Err(Fault::Internal),
-            };
-            let hint = 256
-                + match &answer {
-                    Ok(Reply::Bytes(bytes)) => bytes.len(),
-                    Ok(Reply::Key(made)) => made.handle.len() + made.public.len(),
-                    Ok(Reply::Held(held)) => held.len() * 96,
-                    _ => 1024,
-                };
-            let sent = self.send(head.id, &answer, hint);
-            if let Ok(reply) = &mut answer {
-                reply.wipe();
-            }
-            if sent.is_err() {
-                break;
-            }
+/// The sockets of the sessions, which the parent sends when it has heard that all is well.
+fn sockets(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SESSIONS))];
+    let mut message = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC)?;
+    let mut sockets = Vec::new();
+    for part in message.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = part {
+            sockets.extend(fds);
         }
-        seat.leave();
     }
+    Ok(sockets)
+}
 
-    /// Returns when the parent has closed its end, even while every thread is in the module.
-    fn wait_for_the_end(&self) {
-        let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
-        loop {
-            match poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => (),
-                Err(_) => return,
-                Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return,
-                Ok(_) => (),
-            }
+fn send<T: serde::Serialize>(mut stream: &UnixStream, answer: &T, hint: usize) -> io::Result<()> {
+    let frame = frame(0, answer, hint).map_err(io::Error::other)?;
+    stream.write_all(&frame)
+}
+
+/// Does what comes in on a session's socket until that ends.
+fn attend(socket: &UnixStream, seat: &mut Seat) {
+    let (mut intake, mut body) = (Intake::new(), Zeroizing::new(Vec::new()));
+    while let Ok(Some(head)) = intake.next(socket, &mut body) {
+        let mut answer = match postcard::from_bytes::<Op<'_>>(&body) {
+            Ok(op) => catch_unwind(AssertUnwindSafe(|| seat.serve(&op, head.deadline)))
+                .unwrap_or_else(|_| Err(seat.disturbed())),
+            Err(_) => Err(Fault::Internal),
+        };
+        let hint = 256
+            + match &answer {
+                Ok(Reply::Bytes(bytes)) => bytes.len(),
+                Ok(Reply::Key(made)) => made.handle.len() + made.public.len(),
+                Ok(Reply::Held(held)) => held.len() * 96,
+                _ => 1024,
+            };
+        let sent = send(socket, &answer, hint);
+        if let Ok(reply) = &mut answer {
+            reply.wipe();
+        }
+        if sent.is_err() {
+            break;
+        }
+    }
+    seat.leave();
+}
+
+/// Returns when the parent has closed its end, even while every thread is in the module.
+fn wait_for_the_end(stream: &UnixStream) {
+    let mut fds = [PollFd::new(stream, PollFlags::empty())];
+    loop {
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => (),
+            Err(_) => return,
+            Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return,
+            Ok(_) => (),
         }
     }
 }
