@@ -104,7 +104,8 @@ impl Keyring {
         }
     }
 
-    /// The key's providers that are in use, in the order in which they are asked.
+    /// The key's providers that are in use, in the order in which they are asked; after them those that are out of use for
+    /// slowness alone.
     fn ready<'r>(&self, row: &'r KeyRow) -> Result<Vec<(Arc<Member>, &'r [u8])>> {
         let mut holders = self.pool.holders(&row.handles);
         if holders.is_empty() {
@@ -124,7 +125,8 @@ impl Keyring {
             each.collect::<Vec<_>>().join("; ")
         };
         let all = reasons(&holders);
-        holders.retain(|(member, _)| member.is_ready());
+        holders.retain(|(member, _)| member.is_ready() || member.is_last_resort());
+        holders.sort_by_key(|(member, _)| !member.is_ready());
         match holders.is_empty() {
             true => Err(Error::Unavailable { key: row.info.id, reasons: all }),
             false => Ok(holders),

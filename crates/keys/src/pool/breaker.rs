@@ -31,12 +31,15 @@ pub(crate) struct Breaker {
 
 struct State {
     strikes: u32,
+    /// When the last strike was counted: calls that were in progress together then are one observation.
+    struck_at: Option<Instant>,
     open: Option<Open>,
     /// When it was last let back in: what had begun before tells of another time.
     admitted_at: Option<Instant>,
 }
 
 struct Open {
+    by: Weight,
     reason: String,
     tries: u32,
     next_try: Instant,
@@ -46,7 +49,7 @@ impl Default for Breaker {
     fn default() -> Self {
         Self {
             closed: AtomicBool::new(true),
-            state: Mutex::new(State { strikes: 0, open: None, admitted_at: None }),
+            state: Mutex::new(State { strikes: 0, struck_at: None, open: None, admitted_at: None }),
         }
     }
 }
@@ -60,6 +63,11 @@ impl Breaker {
     /// Whether the provider may be asked.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether it is out of use for slowness alone, so that it may still be asked when nobody better answers.
+    pub(crate) fn is_only_slow(&self) -> bool {
+        self.state().open.as_ref().is_some_and(|open| open.by == Weight::Strike)
     }
 
     /// Why it may not.
@@ -80,11 +88,22 @@ impl Breaker {
         if state.open.is_some() || state.admitted_at.is_some_and(|admitted| began < admitted) {
             return false;
         }
-        state.strikes += 1;
-        if weight == Weight::Strike && state.strikes < STRIKES {
-            return false;
+        if weight == Weight::Strike {
+            if state.struck_at.is_some_and(|struck| began < struck) {
+                return false;
+            }
+            state.strikes += 1;
+            state.struck_at = Some(Instant::now());
+            if state.strikes < STRIKES {
+                return false;
+            }
         }
-        state.open = Some(Open { reason: reason.to_owned(), tries: 0, next_try: Instant::now() + RETRY.0 });
+        state.open = Some(Open {
+            by: weight,
+            reason: reason.to_owned(),
+            tries: 0,
+            next_try: Instant::now() + RETRY.0,
+        });
         self.closed.store(false, Ordering::Release);
         true
     }
@@ -107,7 +126,7 @@ impl Breaker {
     /// Back in use.
     pub(crate) fn admit(&self) {
         let mut state = self.state();
-        *state = State { strikes: 0, open: None, admitted_at: Some(Instant::now()) };
+        *state = State { strikes: 0, struck_at: None, open: None, admitted_at: Some(Instant::now()) };
         self.closed.store(true, Ordering::Release);
     }
 }
@@ -133,6 +152,21 @@ mod tests {
         let earlier = Instant::now() - std::time::Duration::from_secs(1);
         assert!(!breaker.fault(Weight::Fatal, "a late answer", earlier), "it tells of the time before");
         assert!(breaker.fault(Weight::Fatal, "lied", Instant::now()) && !breaker.is_closed());
+    }
+
+    #[test]
+    fn calls_that_were_slow_together_are_one_observation() {
+        let breaker = Breaker::default();
+        let began = Instant::now();
+        for _ in 0..8 {
+            assert!(!breaker.fault(Weight::Strike, "slow", began));
+        }
+        assert!(breaker.is_closed());
+        assert!(!breaker.fault(Weight::Strike, "slow", Instant::now()));
+        assert!(breaker.fault(Weight::Strike, "slow", Instant::now()) && breaker.is_only_slow());
+        breaker.admit();
+        breaker.fault(Weight::Fatal, "gone", Instant::now());
+        assert!(!breaker.is_only_slow());
     }
 
     #[test]

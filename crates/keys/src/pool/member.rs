@@ -75,6 +75,11 @@ impl Member {
         !self.rests() && self.breaker.is_closed()
     }
 
+    /// Whether it may be asked when nobody better answers: what it gives is verified like any other's.
+    pub(crate) fn is_last_resort(&self) -> bool {
+        !self.rests() && self.breaker.is_only_slow()
+    }
+
     /// Why it may not.
     pub(crate) fn why_not(&self) -> Option<String> {
         if self.rests() {
