@@ -398,7 +398,7 @@ impl Device {
         if attesting != 0 {
             return Err(DeviceError::ObjectNotFound);
         }
-        let serial = self.memory.serial;
+        let serial = self.lies.serial.unwrap_or(self.memory.serial);
         self.identity()?.attest(serial, &object)
     }
 

@@ -87,6 +87,8 @@ type LogLie = Box<dyn FnMut(&mut Vec<LogEntry>) + Send>;
 pub(crate) struct Lies {
     /// Signatures come out with one bit turned.
     pub(crate) spoil_signatures: bool,
+    /// The serial number in attestation certificates.
+    pub(crate) serial: Option<u32>,
     /// What GET LOG ENTRIES shows.
     pub(crate) log: Option<LogLie>,
 }

@@ -171,14 +171,21 @@ impl Simulator {
         lock(&self.shared.device).lies.spoil_signatures = spoil;
     }
 
+    /// Has the device name another serial number than its own when it attests.
+    pub fn lie_about_serial(&self, serial: u32) {
+        lock(&self.shared.device).lies.serial = Some(serial);
+    }
+
     /// Has the device show its log as `lie` leaves it; what it remembers stays as it is.
     pub fn lie_about_log(&self, lie: impl FnMut(&mut Vec<LogEntry>) + Send + 'static) {
         lock(&self.shared.device).lies.log = Some(Box::new(lie));
     }
 
-    /// Shows the log as it is again.
+    /// Ends what [`Simulator::lie_about_log`] and [`Simulator::lie_about_serial`] began.
     pub fn tell_the_truth(&self) {
-        lock(&self.shared.device).lies.log = None;
+        let lies = &mut lock(&self.shared.device).lies;
+        lies.log = None;
+        lies.serial = None;
     }
 
     /// Ends every session, as idling does.

@@ -194,6 +194,9 @@ fn nobody_does_more_than_the_key_allows() {
     refused(as_limited("get-logs", &[]), "Wrong permissions");
     refused(as_limited("reset", &[]), "Wrong permissions");
     refused(shell.try_run(3, "password", "list-objects", &[]), "");
+    let denied =
+        |entry: &anya_yubihsm_sim::LogEntry| (entry.command, entry.target_key, entry.result) == (4, 3, 4);
+    assert!(simulator.log().iter().any(denied), "it is the device that refuses the password");
     let (_, listed) = as_limited("list-objects", &[]);
     assert!(listed.contains("0x0015") && !listed.contains("0x0014"), "{listed}");
 }

@@ -7,7 +7,7 @@ use anya_yubihsm::{AttestationFault, Expectation, Origin};
 
 use crate::{
     Case,
-    kit::{Bench, HELD, STAYING, again, ctx, over, run, shell, signs},
+    kit::{Bench, HELD, LEAVING, STAYING, WRAP_KEY, again, ctx, over, run, shell, signs},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("attestation::an_imported_key_is_told_from_one_that_was_made_here", imported),
     ("attestation::of_a_seed_there_are_claims_only", seeds),
     ("attestation::a_key_is_found_again_and_one_that_is_gone_is_not", found_again),
+    ("attestation::an_id_that_was_taken_over_is_not_taken_for_the_key", taken_over),
     ("attestation::what_is_declared", declared),
 ];
 
@@ -59,6 +60,13 @@ fn something_else() {
             Err(AttestationFault::Serial { .. })
         ));
         assert!(matches!(other.judge(&evidence, &first.public, &any), Err(AttestationFault::Chain(_))));
+
+        // A device that signs another device's name.
+        bench.device.lie_about_serial(42);
+        let lie = bench.evidence(&one, &first).await;
+        let fault = bench.judge(&lie, &first.public, &Expectation { serial: Some(42), ..any });
+        assert_eq!(fault, Err(AttestationFault::Malformed("device")));
+        bench.device.tell_the_truth();
 
         // The certificate of one device with the chain of another.
         let foreign = other.provider.generate(&one, STAYING).await.unwrap();
@@ -137,6 +145,32 @@ fn found_again() {
     });
 }
 
+/// A stranger's key under the id of one that is gone, whose label still lies beside it.
+fn taken_over() {
+    run(async {
+        let bench = Bench::new(41).await;
+        let ctx = ctx(KeySpec::Secp256k1);
+        let key = bench.provider.generate(&ctx, LEAVING).await.unwrap();
+        let evidence = bench.evidence(&ctx, &key).await;
+        let id = bench.judge(&evidence, &key.public, &Expectation::default()).unwrap().object_id.to_string();
+        shell(&bench.device, "delete-object", &["-i", &id, "-t", "asymmetric-key"]);
+        let rights = "sign-ecdsa,exportable-under-wrap";
+        let words = ["-i", &id, "-l", "theirs", "-d", "1", "-c", rights, "-A", "eck256"];
+        shell(&bench.device, "generate-asymmetric-key", &words);
+        let fresh = over(&bench.device, &bench.inner, "password", Some(WRAP_KEY)).await;
+        for provider in [&*bench.provider, &fresh] {
+            let scheme = TransferScheme::YubihsmWrap;
+            let public = WRAP_KEY.to_be_bytes();
+            let out = provider.transfer_out(&again(&ctx), &key.handle, scheme, &public).await.map(drop);
+            assert!(matches!(out, Err(Error::Missing(_))), "{out:?}");
+        }
+        // What is gone is no obstacle to the same key made anew.
+        let anew = bench.provider.generate(&again(&ctx), LEAVING).await.unwrap();
+        let evidence = bench.evidence(&ctx, &anew).await;
+        assert!(bench.judge(&evidence, &anew.public, &Expectation::default()).is_ok());
+    });
+}
+
 fn declared() {
     run(async {
         let bench = Bench::new(41).await;
@@ -151,7 +185,7 @@ fn declared() {
         assert!(alone.capabilities().transfers.is_empty());
         let ctx = ctx(KeySpec::P256);
         for outcome in [
-            alone.generate(&ctx, crate::kit::LEAVING).await.map(drop),
+            alone.generate(&ctx, LEAVING).await.map(drop),
             alone.transfer_offer(&ctx, TransferScheme::YubihsmWrap).await.map(drop),
             bench.provider.transfer_offer(&ctx, TransferScheme::RsaAesKeyWrap).await.map(drop),
         ] {
