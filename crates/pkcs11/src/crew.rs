@@ -33,8 +33,9 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A worker that lived shorter than this died of what it was started into.
 const YOUNG: Duration = Duration::from_secs(2);
-/// The least that a signature may take before its worker is taken for hung.
-const STALL: Duration = Duration::from_millis(20);
+/// The least that a signature may take before its worker is taken for hung, however short its caller's deadline: who
+/// asks in a hurry must not stop a device for everyone.
+const STALL: Duration = Duration::from_millis(40);
 /// How many times the device's own objective that is.
 const STALL_FACTOR: u32 = 4;
 

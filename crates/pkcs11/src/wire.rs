@@ -323,6 +323,8 @@ impl Op<'_> {
     /// How long it may run in a sound device, compared to a signature.
     pub(crate) fn weight(&self) -> Weight {
         match self {
+            // Many times as long as on a curve, and on no path where a failover has to be quick.
+            Self::Sign { key, .. } if key.spec == KeySpec::Rsa3072 => Weight::Middling,
             Self::Health
             | Self::Sign { .. }
             | Self::Derive { .. }
