@@ -4,6 +4,7 @@
 //! house and no C library may become a dependency of it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
+mod bench;
 mod check;
 mod demo;
 mod error;
@@ -39,6 +40,7 @@ Examples:
   cargo xtask check --quick           the same without compiling: before each commit
   cargo xtask test                    set-up, checks and every test: what CI runs
   cargo xtask test --quick -- policy  unit tests with `policy` in their name
+  cargo xtask bench keys --quick      the figures of keys and providers, in minutes
 
 Environment:
   BITCOIND_EXE      the Bitcoin node to test with (version 29 or later)
@@ -54,6 +56,8 @@ enum Task {
     Check(Check),
     /// Set up, check, run every test, and the demo
     Test(Test),
+    /// Measure, in an optimised build, each figure beside its baseline; results in target/bench
+    Bench(Bench),
 }
 
 #[derive(Args)]
@@ -93,6 +97,21 @@ struct Test {
     harness: Vec<String>,
 }
 
+#[derive(Args)]
+struct Bench {
+    /// What to measure
+    name: bench::Name,
+    /// Fewer rounds: an idea of the figures, in minutes
+    #[arg(long)]
+    quick: bool,
+    /// One figure alone, such as `soak`
+    #[arg(long, value_name = "FIGURE")]
+    only: Option<String>,
+    /// How long the soak lasts; else an hour, or 45 seconds with --quick
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u32>,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup(Setup { check, running }) => {
@@ -102,6 +121,9 @@ fn main() -> ExitCode {
         Task::Demo(Demo { keep, release }) => demo::run(demo::Choice { keep, release }),
         Task::Check(Check { quick }) => check::run(Extent::quick(quick)),
         Task::Test(Test { quick, harness }) => test::run(&test::Choice { quick, harness }),
+        Task::Bench(Bench { name, quick, only, soak }) => {
+            bench::run(&bench::Choice { name, quick, only, soak })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
