@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{error::Fault, secret::Secret, value::Source};
 
+/// What stands beside the providers' names in the API's paths.
+const TAKEN: [&str; 2] = ["drills", "reload"];
 /// The longest name of a provider, in characters.
 const MAX_NAME: usize = 32;
 
@@ -146,6 +148,10 @@ pub(crate) fn read(
                 key,
                 "use 1 to 32 lowercase letters, digits and hyphens, beginning with a letter".to_owned(),
             );
+            continue;
+        }
+        if TAKEN.contains(&name_text.as_str()) {
+            fault(key, "this name belongs to a route of the API: choose another".to_owned());
             continue;
         }
         if name_text == "software" {

@@ -64,6 +64,7 @@ fn what_is_wrong_is_named_with_its_line_and_the_remedy() {
     for (text, wanted) in [
         ("[provider.Vault]\nkind = \"software\"\n", "lowercase"),
         ("[provider.software]\nkind = \"software\"\n", "belongs to the keystore"),
+        ("[provider.drills]\nkind = \"software\"\n", "a route of the API"),
         ("[provider]\nvault = 1\n", "a provider is a section: [provider.vault]"),
         ("[provider.vault]\nmodule = \"x\"\n", "provider.vault.kind"),
         ("[provider.vault]\nkind = \"hsm\"\n", "use one of software, pkcs11, yubihsm, enclave"),

@@ -247,11 +247,11 @@ pub(crate) fn erase(tx: &TenantTx<'_>, key: KeyId, provider: &str, how: &str, no
     Ok(())
 }
 
-/// How each share of a destroyed key went: provider, `object` or `handle`, when.
-pub(crate) fn erasures(
-    tx: &TenantTx<'_>,
-    key: KeyId,
-) -> Result<Vec<(String, Option<String>, Option<Timestamp>)>> {
+/// One share of a destroyed key: its provider, `object` or `handle`, when.
+pub(crate) type Erased = (String, Option<String>, Option<Timestamp>);
+
+/// How each share of a destroyed key went.
+pub(crate) fn erasures(tx: &TenantTx<'_>, key: KeyId) -> Result<Vec<Erased>> {
     tx.query(
         "SELECT provider, erasure, erased_at FROM key_replicas WHERE tenant = :tenant AND key = :key ORDER BY place",
         &params! { "key" => key },

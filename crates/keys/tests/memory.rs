@@ -528,5 +528,5 @@ async fn use_once(ring: &Keyring, tenant: TenantId, key: &KeyInfo, round: u8) {
             return;
         }
     };
-    common::sign(&ring, tenant, key.id, &SignRequest { algorithm, path: None, message }).await.unwrap();
+    common::sign(ring, tenant, key.id, &SignRequest { algorithm, path: None, message }).await.unwrap();
 }

@@ -405,10 +405,7 @@ impl Keyring {
             clean &= self.erase_made(&share.member, &ctx, &share.handle).await;
         }
         // Otherwise the intent stays, and says what to look for.
-        if clean
-            && let Err(error) =
-                self.ledger.write(tenant, move |tx| row::intended(tx, key).map_err(Error::from)).await
-        {
+        if clean && let Err(error) = self.ledger.write(tenant, move |tx| row::intended(tx, key)).await {
             tracing::warn!(%key, %error, "the intent to make a key was not taken back");
         }
     }
