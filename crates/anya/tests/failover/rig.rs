@@ -142,14 +142,19 @@ impl Rig {
             && self.secp.verify_ecdsa(&Digest::from_digest(digest), signature, &self.point).is_ok()
     }
 
-    /// Waits until every provider is in use and this one, asked first, signs.
+    /// Waits until every provider is in use and signs; this one is asked first from then on.
     pub(crate) async fn is_well(&self, at: usize) {
+        self.signs_first(1 - at).await;
+        self.signs_first(at).await;
+    }
+
+    /// Waits until every provider is in use and this one, asked first, signs.
+    async fn signs_first(&self, at: usize) {
         self.keyring.prefer(NAMES[at]).unwrap();
         let end = Instant::now() + PATIENCE;
         loop {
             if self.keyring.providers().iter().all(|provider| provider.in_use)
-                && let Ok(provider) = self.signs_at().await
-                && provider == NAMES[at]
+                && self.signs_at().await.is_ok_and(|provider| provider == NAMES[at])
             {
                 return;
             }
