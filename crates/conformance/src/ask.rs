@@ -81,25 +81,3 @@ pub(crate) fn variants(algorithm: Algorithm) -> Result<Vec<SignAlgorithm>, Stop>
         Algorithm::Aes256Gcm => vec![],
     })
 }
-
-/// Every algorithm, in the order in which a sort of key that knows several shows that it works.
-pub(crate) const ALGORITHMS: [Algorithm; 6] = [
-    Algorithm::EcdsaSecp256k1,
-    Algorithm::SchnorrSecp256k1,
-    Algorithm::Ed25519,
-    Algorithm::EcdsaP256,
-    Algorithm::RsaPssSha256,
-    Algorithm::Aes256Gcm,
-];
-
-/// An algorithm's name in reports.
-pub(crate) fn name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::EcdsaSecp256k1 => "ecdsa-secp256k1",
-        Algorithm::SchnorrSecp256k1 => "schnorr-secp256k1",
-        Algorithm::Ed25519 => "ed25519",
-        Algorithm::EcdsaP256 => "ecdsa-p256",
-        Algorithm::RsaPssSha256 => "rsa-pss-sha256",
-        Algorithm::Aes256Gcm => "aes256-gcm",
-    }
-}

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -63,6 +63,7 @@ pub(crate) struct Lab {
     /// The sort of every key that was ever asked for, whether or not an answer came.
     asked: Mutex<HashMap<KeyId, KeySpec>>,
     hangs: AtomicUsize,
+    reopened: AtomicBool,
     /// Making an RSA key takes longer than most cases; these two are nobody's.
     rsa_secret: OnceLock<Zeroizing<Vec<u8>>>,
     rsa_offer: OnceLock<Vec<u8>>,
@@ -87,6 +88,7 @@ impl Lab {
             shared: tokio::sync::Mutex::default(),
             asked: Mutex::default(),
             hangs: AtomicUsize::new(0),
+            reopened: AtomicBool::new(false),
             rsa_secret: OnceLock::new(),
             rsa_offer: OnceLock::new(),
         }
@@ -99,6 +101,15 @@ impl Lab {
 
     pub(crate) fn put_provider(&self, provider: Arc<dyn Provider>) {
         *locked(&self.provider) = provider;
+        self.reopened.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes what was opened in the run; what the caller brought is the caller's.
+    pub(crate) async fn close_reopened(&self) {
+        if self.reopened.load(Ordering::Relaxed) {
+            let provider = self.provider();
+            let _ = timeout_at(self.later().into(), provider.close()).await;
+        }
     }
 
     pub(crate) fn peer(&self) -> Option<&Arc<dyn Provider>> {

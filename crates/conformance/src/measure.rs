@@ -2,12 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{ask::ALGORITHMS, lab::Lab, report::Latency, suite::Progress, verdict::Stop};
+use anya_provider::{Algorithm, KeySpec};
+
+use crate::{
+    ask::{Ask, variants},
+    lab::Lab,
+    report::Latency,
+    suite::Progress,
+    verdict::Stop,
+};
 
 /// The figures of every declared algorithm. One whose key does not work is left out: a case has told of it.
 pub(crate) async fn all(lab: &Lab, progress: &(dyn Fn(Progress<'_>) + Send + Sync)) -> Vec<Latency> {
     let mut all = Vec::new();
-    for algorithm in ALGORITHMS {
+    for algorithm in Algorithm::ALL {
         for spec in lab.specs_for(algorithm) {
             if let Ok(latency) = one(lab, spec, algorithm).await {
                 progress(Progress::Measured(&latency));
@@ -18,18 +26,14 @@ pub(crate) async fn all(lab: &Lab, progress: &(dyn Fn(Progress<'_>) + Send + Syn
     all
 }
 
-async fn one(
-    lab: &Lab,
-    spec: anya_provider::KeySpec,
-    algorithm: anya_provider::Algorithm,
-) -> Result<Latency, Stop> {
+async fn one(lab: &Lab, spec: KeySpec, algorithm: Algorithm) -> Result<Latency, Stop> {
     let key = lab.shared(spec).await?;
-    let variant = crate::ask::variants(algorithm)?.into_iter().next();
+    let variant = variants(algorithm)?.into_iter().next();
     let until = Instant::now() + lab.limits.measure;
     let mut times = Vec::new();
     while times.len() < 10 || (Instant::now() < until && times.len() < 1000) {
         let (ctx, provider) = (lab.again(&key.ctx), lab.provider());
-        let ask = variant.map(|variant| crate::ask::Ask::random(spec, variant)).transpose()?;
+        let ask = variant.map(|variant| Ask::random(spec, variant)).transpose()?;
         let began = Instant::now();
         match &ask {
             Some(ask) => {

@@ -6,7 +6,7 @@ use anya_primitives::TenantId;
 use anya_provider::{Algorithm, Error, KeyContext, KeySpec, Provider, PublicMaterial, SignatureBytes};
 
 use crate::{
-    ask::{ALGORITHMS, Ask, path, random, variants},
+    ask::{Ask, path, random, variants},
     judge::{Judge, Point},
     verdict::Stop,
 };
@@ -91,7 +91,7 @@ async fn cipher(provider: &dyn Provider, ctx: &KeyContext, handle: &[u8]) -> Res
 
 fn way(provider: &dyn Provider, spec: KeySpec) -> Result<Algorithm, Failure> {
     let told = provider.capabilities();
-    ALGORITHMS.into_iter().find(|algorithm| told.computes(spec, *algorithm)).ok_or_else(|| Failure {
+    Algorithm::ALL.into_iter().find(|algorithm| told.computes(spec, *algorithm)).ok_or_else(|| Failure {
         case: "short/signature",
         reason: format!("it declares no algorithm for {spec} keys any more"),
     })

@@ -83,7 +83,8 @@ impl Subject {
         }
     }
 
-    /// With a way to open it again. The suite closes the provider first, and uses what `reopen` gives from then on.
+    /// With a way to open it again. The suite closes the provider first, uses what `reopen` gives from then on,
+    /// and closes that at the end.
     #[must_use]
     pub fn reopened_by<F, Fut>(mut self, reopen: F) -> Self
     where

@@ -131,6 +131,7 @@ impl Suite {
             },
             took: Duration::ZERO,
         };
+        lab.close_reopened().await;
         progress(Progress::Ended(&swept));
         report.cases.push(swept);
         report.took = began.elapsed();

@@ -6,7 +6,7 @@ use anya_provider::{Algorithm, Error, KeyContext, KeySpec, SignatureBytes};
 use zeroize::Zeroizing;
 
 use crate::{
-    ask::{ALGORITHMS, Ask, random, variants},
+    ask::{Ask, random, variants},
     judge::Seen,
     lab::{Key, Lab},
     verdict::{Stop, fail},
@@ -25,7 +25,7 @@ pub(crate) const AAD: &[u8] = b"anya/conformance";
 impl Lab {
     /// The algorithm by which keys of `spec` show that they work, if the provider declares one.
     pub(crate) fn way(&self, spec: KeySpec) -> Option<Algorithm> {
-        ALGORITHMS.into_iter().find(|algorithm| self.capabilities.computes(spec, *algorithm))
+        Algorithm::ALL.into_iter().find(|algorithm| self.capabilities.computes(spec, *algorithm))
     }
 
     /// Sorts of keys that can be had and used.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anya_provider::{Algorithm, Error, KeySpec, MAX_MESSAGE, Message, SignRequest};
 
 use crate::{
-    ask::{ALGORITHMS, Ask, Text, path, variants},
+    ask::{Ask, Text, path, variants},
     lab::Lab,
     verdict::{Refusal, Stop, Verdict, fail, must, passed},
 };
@@ -123,7 +123,7 @@ pub(crate) async fn wrong_requests(lab: &Arc<Lab>) -> Verdict {
     let mut refusals = 0;
     for key in lab.shared_keys().await? {
         let spec = key.ctx.spec;
-        for algorithm in ALGORITHMS {
+        for algorithm in Algorithm::ALL {
             let Some(variant) = variants(algorithm)?.into_iter().next() else { continue };
             if !spec.allows(algorithm) {
                 let ask = Ask::random(spec, variant)?;

@@ -9,7 +9,7 @@ use anya_provider::{
 use bitcoin::bip32::DerivationPath;
 
 use crate::{
-    ask::{ALGORITHMS, Ask, name, variants},
+    ask::{Ask, variants},
     lab::{Home, Lab, material},
     verdict::{Refusal, Stop, Verdict, must, passed},
 };
@@ -31,7 +31,7 @@ pub(crate) async fn declared(lab: &Arc<Lab>) -> Verdict {
     must(told.max_keys != Some(0), || "it has room for no key".to_owned())?;
     for algorithm in &told.algorithms {
         must(!lab.specs_for(*algorithm).is_empty(), || {
-            format!("{} is declared, and no sort of key that computes it", name(*algorithm))
+            format!("{} is declared, and no sort of key that computes it", algorithm.name())
         })?;
     }
     for spec in lab.specs() {
@@ -84,7 +84,7 @@ fn asked(what: Undeclared) -> String {
     match what {
         Undeclared::Spec(spec) => format!("generate a {spec} key"),
         Undeclared::Import(spec) => format!("import a {spec} key"),
-        Undeclared::Algorithm(algorithm) => format!("compute {}", name(algorithm)),
+        Undeclared::Algorithm(algorithm) => format!("compute {}", algorithm.name()),
         Undeclared::Hd => "derive a BIP32 key".to_owned(),
         Undeclared::Residence(spec, place) => format!("make a {spec} key in place `{place}`"),
         Undeclared::Transfer(scheme) => format!("transfer a key by {scheme:?}"),
@@ -230,11 +230,10 @@ async fn judge(lab: &Arc<Lab>, all: Vec<Undeclared>) -> Verdict {
     }
     faults.dedup();
     must(faults.is_empty(), || faults.join("; "))?;
-    refusals.dedup();
-    if refusals.is_empty() {
-        passed("everything of this sort is declared")
-    } else {
-        passed(refusals.join("; "))
+    let count = refusals.len();
+    match refusals.into_iter().next() {
+        None => passed("everything of this sort is declared"),
+        Some(first) => passed(format!("{count} refused, the first: {first}")),
     }
 }
 
@@ -251,7 +250,7 @@ pub(crate) async fn imports(lab: &Arc<Lab>) -> Verdict {
 }
 
 pub(crate) async fn algorithms(lab: &Arc<Lab>) -> Verdict {
-    judge(lab, ALGORITHMS.into_iter().map(Undeclared::Algorithm).collect()).await
+    judge(lab, Algorithm::ALL.into_iter().map(Undeclared::Algorithm).collect()).await
 }
 
 pub(crate) async fn hd(lab: &Arc<Lab>) -> Verdict {
