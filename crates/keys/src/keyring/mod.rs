@@ -12,9 +12,9 @@
 //! A suspension takes effect on every signature asked for after it is durable; one asked for before may still
 //! come out.
 //!
-//! One file for each thing that it does: [`create`], [`sign`], [`dispatch`] (who computes, and who when that one
-//! fails), [`accounts`], [`lifecycle`], [`schedule`], [`service`] (providers come and go), [`watch`], [`drill`],
-//! [`kek`], [`reconcile`].
+//! One file for each thing that it does: `create`, `sign`, `dispatch` (who computes, and who when that one fails),
+//! `accounts`, `grants`, `lifecycle`, `schedule`, `service` (providers come and go), `watch`, `drill`, `kek`, `proof`,
+//! `reconcile`.
 
 mod accounts;
 mod cache;
