@@ -371,6 +371,7 @@ impl Lab {
     }
 
     /// Destroys the case's keys so far, so that a case of many keys needs the room of one.
+    #[cfg(feature = "vectors")]
     pub(crate) async fn sweep_case(&self) -> Result<(), Stop> {
         match self.sweep(false).await.into_iter().next() {
             Some(left) => fail(format!("a key could not be destroyed: {left}")),
