@@ -54,6 +54,9 @@ pub struct Profile {
     /// How many keys the device can hold, where that is bounded.
     #[serde(default)]
     pub max_keys: Option<u32>,
+    /// The longest message, in bytes, that the device takes whole, as Ed25519 needs it; where that is bounded.
+    #[serde(default)]
+    pub longest_message: Option<usize>,
     /// Sorts of keys that can live in the device.
     pub device: Vec<KeySpec>,
     /// Sorts of keys that can be wrapped by a key of the device, and loaded again.

@@ -8,7 +8,7 @@ use std::{
 
 use anya_primitives::{Clock as _, KeyId, SystemClock, TenantId};
 use anya_provider::{
-    Capabilities, DerivedPublic, Erasure, Error, Evidence, Generated, HdMode, Health, HeldKey,
+    Algorithm, Capabilities, DerivedPublic, Erasure, Error, Evidence, Generated, HdMode, Health, HeldKey,
     ImportMaterial, KekStatus, KeyContext, KeySpec, KeyTemplate, MAX_MESSAGE, Message, Provider,
     PublicMaterial, Residence, Result, Rewrapped, SignAlgorithm, SignRequest, SignatureBytes, TapTweak,
     Transfer, TransferOffer, TransferScheme,
@@ -131,6 +131,15 @@ impl Pkcs11Provider {
         })
     }
 
+    /// Whether keys of this sort encrypt, and do so here.
+    fn ciphers(&self, ctx: &KeyContext) -> Result<()> {
+        match ctx.spec {
+            KeySpec::Aes256 if self.capabilities().computes(ctx.spec, Algorithm::Aes256Gcm) => Ok(()),
+            KeySpec::Aes256 => Err(self.unsupported("encrypt or decrypt".to_owned())),
+            spec => Err(Error::WrongSpec { spec, act: "encrypt or decrypt: only aes256 keys do" }),
+        }
+    }
+
     fn nonsense(&self) -> Error {
         Error::Internal("a worker answered something else than it was asked")
     }
@@ -171,13 +180,6 @@ fn steps(path: &DerivationPath) -> Vec<u32> {
 
 fn only_scheme(scheme: TransferScheme) -> bool {
     scheme == TransferScheme::RsaAesKeyWrap
-}
-
-fn cipher_key(ctx: &KeyContext) -> Result<()> {
-    match ctx.spec {
-        KeySpec::Aes256 => Ok(()),
-        spec => Err(Error::WrongSpec { spec, act: "encrypt or decrypt: only aes256 keys do" }),
-    }
 }
 
 #[async_trait]
@@ -295,7 +297,10 @@ impl Provider for Pkcs11Provider {
                 hash = digest(&SHA256, bytes);
                 (How::Ecdsa, hash.as_ref())
             }
-            (SignAlgorithm::Ed25519, Message::Bytes(bytes)) => (How::Ed25519, bytes),
+            (SignAlgorithm::Ed25519, Message::Bytes(bytes)) => {
+                bounded("message", bytes, self.profile.longest_message.unwrap_or(MAX_MESSAGE))?;
+                (How::Ed25519, bytes)
+            }
             (SignAlgorithm::RsaPssSha256, Message::Bytes(bytes)) => (How::Pss, bytes),
             _ => return Err(Error::invalid("message", "this algorithm does not take this form of message")),
         };
@@ -312,7 +317,7 @@ impl Provider for Pkcs11Provider {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>> {
-        cipher_key(ctx)?;
+        self.ciphers(ctx)?;
         opaque(handle)?;
         bounded("aad", aad, MAX_OPAQUE)?;
         bounded("plaintext", plaintext, MAX_MESSAGE)?;
@@ -327,7 +332,7 @@ impl Provider for Pkcs11Provider {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>> {
-        cipher_key(ctx)?;
+        self.ciphers(ctx)?;
         opaque(handle)?;
         bounded("aad", aad, MAX_OPAQUE)?;
         bounded("ciphertext", ciphertext, MAX_MESSAGE + OVERHEAD)?;
