@@ -112,7 +112,7 @@ impl Keyring {
             step.longest_us = step.longest_us.max(took);
             step.signatures += 1;
         }
-        // Whatever happened, the provider is put back: a drill must not be the outage.
+        // Whatever happened, the provider is put back if it is fit: a drill must not be the outage.
         match self.set_in_use(provider, true).await {
             Ok(()) => {
                 let ctx = self.context(TenantId::SERVER, &row.info, self.deadlines.sign);
@@ -123,7 +123,10 @@ impl Keyring {
                 }
             }
             Err(error) => {
+                // It did not pass: it is out of use for that, and no longer for the drill, so that it is tried again.
+                member.unfit(&error.to_string(), Instant::now());
                 member.set_rests(false);
+                self.pool.trouble.notify_one();
                 step.fault = step.fault.or_else(|| Some(error.to_string()));
             }
         }

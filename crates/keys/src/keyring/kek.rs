@@ -96,9 +96,14 @@ impl Keyring {
             self.prove(member, &ctx, &new, &info.public).await?;
         }
         let (key, name, seen) = (held.key, member.id().to_owned(), held.handle.clone());
-        self.ledger.write(held.tenant, move |tx| row::swap_handle(tx, key, &name, &seen, &new)).await?;
+        let swapped =
+            self.ledger.write(held.tenant, move |tx| row::swap_handle(tx, key, &name, &seen, &new)).await?;
         self.rows.invalidate(&(held.tenant, held.key));
-        Ok(true)
+        match swapped {
+            true => Ok(true),
+            // Erased, or sealed anew by another: whichever it is, the next run sees.
+            false => Err(Error::internal("the handle changed while it was sealed anew")),
+        }
     }
 
     /// Erases an old generation of a provider's sealing key, after making sure that no handle needs it.

@@ -130,8 +130,13 @@ impl Keyring {
             let ctx = self.context(TenantId::SERVER, &row.info, wait);
             self.prove(member, &ctx, handle, &row.info.public).await
         };
-        if let Err(error) = looked.await {
-            tracing::warn!(provider = member.id(), %error, "the canary did not sign");
+        match looked.await {
+            // Of any other key that would be the key's own trouble; of the canary it is the provider's.
+            Err(Error::Provider(error @ (Fault::Missing(_) | Fault::HandleDamaged))) => {
+                member.unfit(&error.to_string(), began);
+            }
+            Err(error) => tracing::warn!(provider = member.id(), %error, "the canary did not sign"),
+            Ok(()) => (),
         }
     }
 

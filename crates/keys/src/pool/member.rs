@@ -129,6 +129,20 @@ impl Member {
         out
     }
 
+    /// It cannot use a key that it is known to hold, such as its canary. Answers whether that took it out of use.
+    pub(crate) fn unfit(&self, reason: &str, began: Instant) -> bool {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        let out = self.breaker.fault(Weight::Fatal, reason, began);
+        if out {
+            tracing::error!(
+                provider = self.id(),
+                reason,
+                "provider taken out of use until it passes its examination"
+            );
+        }
+        out
+    }
+
     /// A replica had to be asked because it took too long. Answers whether that took it out of use.
     pub(crate) fn too_slow(&self, began: Instant) -> bool {
         self.faults.fetch_add(1, Ordering::Relaxed);

@@ -32,6 +32,8 @@ pub(crate) enum Mood {
     WrongPin,
     Lost,
     Full,
+    /// Takes another secret than the one it is given.
+    Deaf,
 }
 
 pub(crate) struct Fickle {
@@ -89,7 +91,7 @@ impl Fickle {
         let mood = *self.mood.lock().unwrap();
         let provider = self.id().to_owned();
         match mood {
-            Mood::Well | Mood::Lying => Ok(()),
+            Mood::Well | Mood::Lying | Mood::Deaf => Ok(()),
             Mood::Gone => Err(Error::Unavailable { provider, reason: "it was pulled out".to_owned() }),
             Mood::WrongPin => Err(Error::Credential { provider, reason: "wrong PIN".to_owned() }),
             Mood::Lost => Err(Error::Missing(provider)),
@@ -133,6 +135,9 @@ impl Provider for Fickle {
         secret: ImportMaterial,
     ) -> Result<Generated> {
         self.suffer().await?;
+        if *self.mood.lock().unwrap() == Mood::Deaf {
+            return self.honest.generate(ctx, template).await;
+        }
         self.honest.import(ctx, template, secret).await
     }
 
