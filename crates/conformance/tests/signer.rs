@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
-#[path = "common/program.rs"]
-mod program;
 
 use std::{
     os::unix::net::UnixStream,
@@ -34,8 +32,11 @@ struct Signer {
 
 impl Signer {
     fn init() -> Self {
-        let program =
-            program::program("anya-signer", "anya-signer", &["signer", "enclave", "keystore", "provider"]);
+        let program = anya_testkit::program(
+            "anya-signer",
+            "anya-signer",
+            &["signer", "enclave", "keystore", "provider"],
+        );
         let home = tempfile::tempdir().unwrap();
         let made =
             Command::new(&program).arg("init").arg("--data").arg(home.path().join("data")).output().unwrap();

@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
-#[path = "common/program.rs"]
-mod program;
 
 use std::sync::Arc;
 
@@ -26,7 +24,7 @@ fn config(hsm: &SoftHsm, label: &str) -> Pkcs11Config {
         initialize_args: None,
         env: env.collect(),
         sessions: 4,
-        worker: WorkerCommand::program(program::program(
+        worker: WorkerCommand::program(anya_testkit::program(
             "anya-pkcs11",
             "anya-pkcs11-worker",
             &["pkcs11", "provider"],

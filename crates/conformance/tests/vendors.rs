@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
-#[path = "common/program.rs"]
-mod program;
 
 use std::sync::Arc;
 
@@ -16,7 +14,11 @@ use anya_yubihsm_sim::{Options, Simulator, yubico};
 use common::{brisk, run};
 
 fn worker() -> WorkerCommand {
-    WorkerCommand::program(program::program("anya-pkcs11", "anya-pkcs11-worker", &["pkcs11", "provider"]))
+    WorkerCommand::program(anya_testkit::program(
+        "anya-pkcs11",
+        "anya-pkcs11-worker",
+        &["pkcs11", "provider"],
+    ))
 }
 
 /// What a vendor's quirks can touch. These devices take most keys in wrapped, which SoftHSM does in seconds.

@@ -88,8 +88,7 @@ fn module(device: &Simulator) -> Pkcs11Config {
     Pkcs11Config {
         name: "hsm".to_owned(),
         module: yubico::pkcs11_module(),
-        // The module overlooks what came in past it.
-        profile: Profile { stale_listing: true, ..Profile::named("yubihsm2").unwrap() },
+        profile: Profile::named("yubihsm2").unwrap(),
         token: TokenSelector::Label("YubiHSM".to_owned()),
         pin: "0001password".into(),
         user: UserKind::User,

@@ -1,4 +1,6 @@
-//! Programs of the workspace that a provider starts or speaks to.
+//! Programs of the workspace that a test starts.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that lacks its program fails by panicking")]
 
 use std::{
     env, fs,
@@ -9,7 +11,10 @@ use std::{
 
 /// The program `name` of `package`: the one that lies beside the tests if none of `rooms`, whose code is in it, was
 /// changed since; a new one otherwise.
-pub(crate) fn program(package: &str, name: &str, rooms: &[&str]) -> PathBuf {
+///
+/// # Panics
+/// When cargo cannot build it; the message is what cargo said.
+pub fn program(package: &str, name: &str, rooms: &[&str]) -> PathBuf {
     let tests = env::current_exe().unwrap();
     let beside = tests.parent().unwrap().parent().unwrap().join(name);
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
