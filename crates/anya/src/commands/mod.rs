@@ -18,6 +18,7 @@ mod key_sign;
 pub(crate) mod operation;
 pub(crate) mod operator;
 pub(crate) mod pay;
+pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod psbt;

@@ -9,7 +9,7 @@ use anya_api::provider::{
 use anya_config::read_secret_file;
 use clap::{Args, Subcommand};
 
-use super::{conform::Conform, key::kind};
+use super::{conform::Conform, key::kind, pin::Pin};
 use crate::{
     context::Context,
     error::Result,
@@ -23,6 +23,14 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProviderCommand {
     Conform(Conform),
+    Pin(Pin),
+    #[command(flatten)]
+    Served(ServedCommand),
+}
+
+/// What the server does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServedCommand {
     /// Lists providers
     #[command(after_help = "Example:\n  anya provider list")]
     List(Paging),
@@ -140,14 +148,18 @@ impl PassphraseArgs {
 
 impl ProviderCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        // This one needs no server.
-        let this = match self {
-            Self::Conform(command) => return Box::pin(command.run(context)).await,
-            other => other,
-        };
+        match self {
+            Self::Conform(command) => Box::pin(command.run(context)).await,
+            Self::Pin(command) => command.run(context),
+            Self::Served(command) => Box::pin(command.run(context)).await,
+        }
+    }
+}
+
+impl ServedCommand {
+    async fn run(self, context: &Context) -> Result<()> {
         let client = context.client()?;
-        let provider = match this {
-            Self::Conform(_) => return Ok(()),
+        let provider = match self {
             Self::Show { name } => client.provider(&name).await?,
             Self::Use { name } => {
                 let change = ProviderUse { in_use: true };

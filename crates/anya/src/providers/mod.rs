@@ -40,7 +40,12 @@ pub(crate) async fn open(
     logs: &DeviceLogs,
 ) -> Result<Arc<dyn Provider>> {
     let opened = open_kind(config, network, logs).await;
-    opened.map_err(|error| Error::Invalid(format!("provider.{}: {error}", config.name)))
+    opened.map_err(|error| match error {
+        Error::Part { kind, message } => {
+            Error::Part { kind, message: format!("provider.{}: {message}", config.name) }
+        }
+        other => Error::Invalid(format!("provider.{}: {other}", config.name)),
+    })
 }
 
 async fn open_kind(

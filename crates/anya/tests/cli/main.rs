@@ -11,6 +11,7 @@ mod audit;
 mod config;
 mod credential;
 mod doctor;
+mod holders;
 mod server;
 mod support;
 mod usage;
