@@ -530,6 +530,18 @@ fn whatever_is_sent_is_never_the_server_s_fault() {
                     answer.problem();
                 }
             }
+            // Some of this is a good order to take the only provider out of use, and then whatever needs a key is rightly
+            // unavailable until it is put back.
+            if method == "PUT" && path.starts_with("/v1/providers/software/use") {
+                let order = serde_json::json!({ "in_use": true });
+                let back = runtime.block_on(house.call(
+                    Some(&root),
+                    "PUT",
+                    "/v1/providers/software/use",
+                    Some(&order),
+                ));
+                prop_assert_eq!(back.status.as_u16(), 200, "{:?}", back);
+            }
             Ok(())
         },
     );

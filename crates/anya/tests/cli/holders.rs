@@ -94,6 +94,9 @@ fn a_yubihsm_holds_keys_attests_them_and_its_log_joins_the_servers() {
     let nonce = "07".repeat(32);
     let evidence = place.acme(&["key", "attest", id, "--nonce", &nonce]).ok().json();
     assert!(evidence.to_string().contains("certificate"), "{evidence}");
+    let plain = place.acme(&["key", "create", "plain"]).ok().json();
+    let plain = plain["id"].as_str().unwrap();
+    place.acme(&["key", "attest", plain, "--nonce", &nonce]).refused(3, "proves nothing of its keys");
 
     let entries = place.server_log_has("device.log", 3);
     let numbers: Vec<_> = entries.iter().map(|entry| entry["detail"]["number"].as_u64().unwrap()).collect();

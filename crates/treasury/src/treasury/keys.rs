@@ -8,7 +8,7 @@ use anya_api::{
     },
     page::{Page, PageQuery},
 };
-use anya_keys::KeyInfo;
+use anya_keys::{Attestation, KeyInfo};
 use anya_primitives::{Actor, KeyId, TenantId, Timestamp};
 use anya_store::TenantTx;
 
@@ -231,6 +231,12 @@ impl Treasury {
             None => info.provider().to_owned(),
             Some(name) => self.known("provider", name)?,
         };
+        // Its capabilities say so beforehand: to ask all the same is the caller's mistake, not a fault of the server.
+        if self.inner.keyring.capabilities(&provider)?.attestation == Attestation::None {
+            let message =
+                format!("`{provider}` proves nothing of its keys: name one of the key's providers that does");
+            return Err(Error::invalid("provider", message));
+        }
         let given = self.inner.keyring.attest(tenant, id, &provider, request.nonce.as_bytes()).await?;
         let note = if given.is_simulated() {
             "made by a simulation: it proves nothing"
