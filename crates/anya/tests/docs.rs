@@ -73,6 +73,9 @@ fn run(blocks: &[String]) {
     fs::create_dir(&bin).unwrap();
     bitcoin_cli(&bin, &node);
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_anya"), bin.join("anya")).unwrap();
+    let rooms = ["signer", "enclave", "keystore", "provider"];
+    let signer = anya_testkit::program("anya-signer", "anya-signer", &rooms);
+    std::os::unix::fs::symlink(signer, bin.join("anya-signer")).unwrap();
 
     // The shell ends what it started, whatever happens; a failing command ends the shell.
     let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n");
