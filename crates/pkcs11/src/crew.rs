@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     process::ChildStderr,
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     time::timeout_at,
 };
 use zeroize::Zeroizing;
@@ -38,6 +38,9 @@ const YOUNG: Duration = Duration::from_secs(2);
 const STALL: Duration = Duration::from_millis(40);
 /// How many times the device's own objective that is.
 const STALL_FACTOR: u32 = 4;
+
+/// How long whoever closes a provider waits for a worker that is just being started.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// How often the worker that stands by is looked after.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
@@ -67,6 +70,8 @@ pub(crate) struct Crew {
     changed: watch::Sender<u64>,
     /// Wakes the task that starts workers.
     work: Arc<Notify>,
+    /// Held while a worker is started beside those at work.
+    hatching: tokio::sync::Mutex<()>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -90,6 +95,7 @@ impl Crew {
             state: Mutex::default(),
             changed: watch::Sender::new(0),
             work: Arc::new(Notify::new()),
+            hatching: tokio::sync::Mutex::default(),
         });
         let ready = match crew.hatch().await {
             Ok(link) => {
@@ -135,7 +141,7 @@ impl Crew {
         // They know the old one, and would try it again when they lose their login.
         let old = [state.active.take(), state.standby.take()];
         drop(state);
-        old.into_iter().flatten().for_each(|link| link.end("the PIN was changed"));
+        old.into_iter().flatten().for_each(|link| drop(link.retire("the PIN was changed")));
         self.tell();
         self.work.notify_one();
     }
@@ -263,18 +269,28 @@ impl Crew {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Ends every worker; later calls are refused.
-    pub(crate) fn close(&self) {
+    /// Has every worker end in order, and waits for that a little; later calls are refused.
+    pub(crate) async fn close(&self) {
+        for end in self.dismiss() {
+            let _ = end.await;
+        }
+        // One that is logging in ends right after that: killed in the midst of it, it may leave a token of files
+        // half written.
+        let _ = tokio::time::timeout(CLOSING, self.hatching.lock()).await;
+    }
+
+    /// Has every worker end. What comes back are the ends of the processes.
+    fn dismiss(&self) -> Vec<oneshot::Receiver<()>> {
         let (active, standby) = {
             let mut state = locked(&self.state);
             state.closed = true;
             (state.active.take(), state.standby.take())
         };
-        for link in [active, standby].into_iter().flatten() {
-            link.end("the provider is closed");
-        }
+        let links = [active, standby].into_iter().flatten();
+        let ends = links.filter_map(|link| link.retire("the provider is closed")).collect();
         self.tell();
         self.work.notify_one();
+        ends
     }
 
     /// Starts workers for as long as the crew lives.
@@ -352,25 +368,12 @@ impl Crew {
     }
 
     async fn replace(&self) {
+        let _hatching = self.hatching.lock().await;
         match self.hatch().await {
             Ok(link) => {
-                let mut state = locked(&self.state);
-                if state.closed {
-                    drop(state);
-                    link.end("the provider is closed");
-                    return;
+                if let Some(end) = self.employ(link) {
+                    let _ = end.await;
                 }
-                state.absent = None;
-                if state.active.is_none() {
-                    tracing::info!(provider = %self.config.name, worker = link.pid(), "a worker is ready");
-                    state.active = Some(link);
-                } else {
-                    state.standby = Some(link);
-                    // Two that live are proof enough that what killed the last one is over.
-                    state.strikes = 0;
-                }
-                drop(state);
-                self.tell();
             }
             Err(Fault::Credential(reason)) => self.refuse(&reason),
             Err(fault) => {
@@ -379,6 +382,27 @@ impl Crew {
                 self.failed(reason);
             }
         }
+    }
+
+    /// Gives a worker its place. When the provider was closed meanwhile, the worker's end comes back.
+    fn employ(&self, link: Arc<Link>) -> Option<oneshot::Receiver<()>> {
+        let mut state = locked(&self.state);
+        if state.closed {
+            drop(state);
+            return link.retire("the provider is closed");
+        }
+        state.absent = None;
+        if state.active.is_none() {
+            tracing::info!(provider = %self.config.name, worker = link.pid(), "a worker is ready");
+            state.active = Some(link);
+        } else {
+            state.standby = Some(link);
+            // Two that live are proof enough that what killed the last one is over.
+            state.strikes = 0;
+        }
+        drop(state);
+        self.tell();
+        None
     }
 
     /// Starts a process, greets it, and waits until it is logged in.
@@ -451,7 +475,7 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.close();
+        drop(self.dismiss());
     }
 }
 

@@ -23,6 +23,9 @@ const ORDERS: usize = 64;
 const GLANCE: Duration = Duration::from_millis(5);
 /// How long a killed process is waited for at the end.
 const BURIAL: Duration = Duration::from_secs(1);
+/// How long a process that was told to end may take before it is killed: it logs out of its device, whose few sessions
+/// would otherwise stay taken until they expire, and finishes what it writes.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// A process that was started.
 pub(crate) struct Hatched {
@@ -34,6 +37,7 @@ pub(crate) struct Hatched {
 enum Order {
     Start(oneshot::Sender<io::Result<Hatched>>),
     Kill(u32),
+    Retire(u32, oneshot::Sender<()>),
 }
 
 /// Gives orders to the thread. When the last one is dropped, every process is killed.
@@ -45,7 +49,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn start(name: &str, command: WorkerCommand, env: Vec<(String, String)>) -> io::Result<Self> {
         let (orders, inbox) = sync_channel(ORDERS);
-        let shift = Shift { command, env, children: HashMap::new(), dying: Vec::new() };
+        let shift = Shift { command, env, children: HashMap::new(), retiring: Vec::new(), dying: Vec::new() };
         thread::Builder::new().name(format!("keeper-{name}")).spawn(move || shift.work(&inbox))?;
         Ok(Self { orders })
     }
@@ -62,19 +66,34 @@ impl Keeper {
     pub(crate) fn kill(&self, pid: u32) {
         let _ = self.orders.send(Order::Kill(pid));
     }
+
+    /// Lets a process that was told to end do so, and kills it if it does not. The answer comes when it has ended.
+    pub(crate) fn retire(&self, pid: u32) -> oneshot::Receiver<()> {
+        let (ended, outcome) = oneshot::channel();
+        let _ = self.orders.send(Order::Retire(pid, ended));
+        outcome
+    }
+}
+
+/// A process that was told to end.
+struct Retiring {
+    child: Child,
+    until: Instant,
+    ended: Option<oneshot::Sender<()>>,
 }
 
 struct Shift {
     command: WorkerCommand,
     env: Vec<(String, String)>,
     children: HashMap<u32, Child>,
+    retiring: Vec<Retiring>,
     dying: Vec<Child>,
 }
 
 impl Shift {
     fn work(mut self, inbox: &Receiver<Order>) {
         loop {
-            let order = if self.dying.is_empty() {
+            let order = if self.dying.is_empty() && self.retiring.is_empty() {
                 inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 inbox.recv_timeout(GLANCE)
@@ -90,17 +109,42 @@ impl Shift {
                     }
                 }
                 Ok(Order::Kill(pid)) => self.kill(pid),
+                Ok(Order::Retire(pid, ended)) => self.retire(pid, ended),
                 Err(RecvTimeoutError::Timeout) => (),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+            self.bury();
         }
         let pids: Vec<u32> = self.children.keys().copied().collect();
         pids.into_iter().for_each(|pid| self.kill(pid));
-        let end = Instant::now() + BURIAL;
-        while !self.dying.is_empty() && Instant::now() < end {
-            self.dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let end = Instant::now() + GRACE + BURIAL;
+        while !(self.dying.is_empty() && self.retiring.is_empty()) && Instant::now() < end {
+            self.bury();
             thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes leave of those that have ended, and of the patience with those that should have.
+    fn bury(&mut self) {
+        let now = Instant::now();
+        for mut retiring in std::mem::take(&mut self.retiring) {
+            if !matches!(retiring.child.try_wait(), Ok(None)) {
+                if let Some(ended) = retiring.ended.take() {
+                    let _ = ended.send(());
+                }
+            } else if now >= retiring.until {
+                let _ = retiring.child.kill();
+                self.dying.push(retiring.child);
+            } else {
+                self.retiring.push(retiring);
+            }
+        }
+        self.dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+
+    fn retire(&mut self, pid: u32, ended: oneshot::Sender<()>) {
+        if let Some(child) = self.children.remove(&pid) {
+            self.retiring.push(Retiring { child, until: Instant::now() + GRACE, ended: Some(ended) });
         }
     }
 

@@ -18,11 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::UnixStream,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout_at,
 };
 use zeroize::{Zeroize, Zeroizing};
@@ -115,6 +115,7 @@ pub(crate) struct Link {
     born: Instant,
     gone: Notify,
     on_down: Arc<Notify>,
+    control: Arc<UnixStream>,
     pub(crate) ready: Ready,
 }
 
@@ -144,6 +145,7 @@ impl Link {
         control.writable().await?;
         control.try_io(Interest::WRITABLE, || hand_over(&control, &fds))?;
         let sessions = usize::from(sessions);
+        let control = Arc::new(control);
         let link = Arc::new(Self {
             pid,
             keeper,
@@ -155,6 +157,7 @@ impl Link {
             born: Instant::now(),
             gone: Notify::new(),
             on_down,
+            control: control.clone(),
             ready,
         });
         tokio::spawn(Self::watch(Arc::downgrade(&link), control));
@@ -176,16 +179,32 @@ impl Link {
 
     /// Ends the worker. Every call under way fails at once.
     pub(crate) fn end(&self, why: &str) {
-        let free = {
-            let mut state = locked(&self.state);
-            if state.down.is_some() {
-                return;
-            }
-            state.down = Some(why.to_owned());
-            std::mem::take(&mut state.free)
-        };
+        let Some(free) = self.put_down(why) else { return };
         // The order matters: what is killed first cannot answer any more.
         self.keeper.kill(self.pid);
+        self.let_go(free);
+    }
+
+    /// Has a worker that is well end in order: it closes its sessions and lets go of the module. Every call under way
+    /// fails at once. The answer comes when the process is gone.
+    pub(crate) fn retire(&self, why: &str) -> Option<oneshot::Receiver<()>> {
+        let free = self.put_down(why)?;
+        let ended = self.keeper.retire(self.pid);
+        let _ = rustix::net::shutdown(&self.control, Shutdown::Both);
+        self.let_go(free);
+        Some(ended)
+    }
+
+    fn put_down(&self, why: &str) -> Option<Vec<Desk>> {
+        let mut state = locked(&self.state);
+        if state.down.is_some() {
+            return None;
+        }
+        state.down = Some(why.to_owned());
+        Some(std::mem::take(&mut state.free))
+    }
+
+    fn let_go(&self, free: Vec<Desk>) {
         drop(free);
         self.sessions.close();
         self.slow.close();
@@ -194,9 +213,14 @@ impl Link {
     }
 
     /// Ends the link when the process ends.
-    async fn watch(link: std::sync::Weak<Self>, mut control: UnixStream) {
+    async fn watch(link: std::sync::Weak<Self>, control: Arc<UnixStream>) {
         // Nothing more is ever said on it.
-        let _ = control.read(&mut [0]).await;
+        while control.readable().await.is_ok() {
+            match control.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                _ => break,
+            }
+        }
         if let Some(link) = link.upgrade() {
             link.end("the worker's process ended");
         }

@@ -450,6 +450,6 @@ impl Provider for Pkcs11Provider {
     }
 
     async fn close(&self) {
-        self.crew.close();
+        self.crew.close().await;
     }
 }

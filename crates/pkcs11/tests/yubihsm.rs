@@ -171,3 +171,26 @@ async fn a_wrong_password_is_refused_once() {
     let refused = Pkcs11Provider::open(wrong).await;
     assert!(matches!(refused, Err(Error::Credential { .. })), "{refused:?}");
 }
+
+/// A session that nobody closes stays taken for half a minute, and a device has sixteen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_session_of_the_device_is_left_behind() {
+    let device = Simulator::start(Options::default());
+    let ctx = ctx(KeySpec::Secp256k1);
+    let provider = Pkcs11Provider::open(config(&device)).await.unwrap();
+    let key = provider.generate(&ctx, KeyTemplate::default()).await.unwrap();
+    provider.close().await;
+    for _ in 0..20 {
+        let provider = Pkcs11Provider::open(Pkcs11Config { standby: true, ..config(&device) }).await.unwrap();
+        signs(&provider, &ctx, &key).await;
+        provider.close().await;
+        assert_eq!(device.open_sessions(), 0);
+    }
+    let provider = Pkcs11Provider::open(config(&device)).await.unwrap();
+    for _ in 0..20 {
+        // The profile has the module started anew for a listing.
+        assert_eq!(provider.inventory(soon()).await.unwrap().len(), 1);
+        signs(&provider, &ctx, &key).await;
+        assert!(device.open_sessions() <= 2, "{} sessions are taken", device.open_sessions());
+    }
+}

@@ -141,6 +141,10 @@ impl Device {
         self.memory.log.boot();
     }
 
+    pub(crate) fn open_sessions(&self) -> usize {
+        self.sessions.iter().flatten().count()
+    }
+
     pub(crate) fn lose_sessions(&mut self) {
         self.sessions = [const { None }; SESSIONS];
     }

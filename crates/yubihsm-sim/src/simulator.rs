@@ -188,6 +188,11 @@ impl Simulator {
         lies.serial = None;
     }
 
+    /// How many of its sessions are taken.
+    pub fn open_sessions(&self) -> usize {
+        lock(&self.shared.device).open_sessions()
+    }
+
     /// Ends every session, as idling does.
     pub fn lose_sessions(&self) {
         lock(&self.shared.device).lose_sessions();

@@ -234,9 +234,12 @@ impl Hall {
         module.started = Instant::now();
         module.epoch += 1;
         module.slot = None;
+        // Before the module ends, because afterwards their numbers are other sessions'; and each by itself, because
+        // Yubico's module leaves the device's sessions open when it ends with any.
+        for session in locked(&self.chairs).iter().filter_map(|chair| locked(chair).take()) {
+            let _ = session.close();
+        }
         let _ = module.pkcs11.clone().finalize();
-        // Sessions end with that. One that were closed now would be whoever's has its number next.
-        locked(&self.chairs).iter().for_each(|chair| drop(locked(chair).take()));
         initialize(&module.pkcs11, self.arguments.as_deref())?;
         module.slot = find_slot(&module.pkcs11, &self.token)?;
         Ok(())
