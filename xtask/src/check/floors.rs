@@ -8,7 +8,7 @@ use super::manifests::{self, Package};
 use crate::error::Error;
 
 /// The floor of each room, lowest first. Rooms that share a floor do not know each other.
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: [&[&str]; 13] = [
     &["anya-primitives"],
     &["anya-api"],
     &["anya-config", "anya-telemetry"],
@@ -17,6 +17,7 @@ const FLOORS: [&[&str]; 12] = [
     &["anya-yubihsm", "anya-conformance", "anya-signer"],
     &["anya-keys"],
     &["anya-chain"],
+    &["anya-psbt", "anya-descriptor"],
     &["anya-wallet"],
     &["anya-treasury"],
     &["anya-server", "anya-client"],
