@@ -12,7 +12,6 @@ use miniscript::{
     BareCtx, Descriptor, ExtParams, Legacy, Miniscript, MiniscriptKey, Preimage32, Satisfier, ScriptContext,
     Segwitv0, SigType, Tap, ToPublicKey,
 };
-use std::collections::BTreeMap;
 
 use crate::spend::Spend;
 
@@ -45,15 +44,13 @@ impl Pieces<'_> {
         if let Some(signature) = self.map.tap_key_sig {
             return Ok(Witness::from_slice(&[signature.to_vec()]));
         }
-        let keys: BTreeMap<hash160::Hash, XOnlyPublicKey> =
-            self.map.tap_key_origins.keys().map(|key| (key.to_pubkeyhash(SigType::Schnorr), *key)).collect();
         let mut best: Option<Witness> = None;
         for (control, (script, version)) in &self.map.tap_scripts {
             if *version != taproot::LeafVersion::TapScript {
                 continue;
             }
             let Ok(leaf) = parse::<Tap>(script) else { continue };
-            let Ok(mut stack) = leaf.substitute_raw_pkh(&keys).satisfy(self) else { continue };
+            let Ok(mut stack) = leaf.satisfy(self) else { continue };
             stack.push(script.to_bytes());
             stack.push(control.serialize());
             let witness = Witness::from_slice(&stack);
@@ -71,15 +68,10 @@ pub(crate) fn descriptor(
     script_pubkey: &ScriptBuf,
     map: &Map,
 ) -> Result<Descriptor<PublicKey>, String> {
-    let derived = map.bip32_derivation.keys().map(|key| PublicKey::new(*key));
-    let keys: BTreeMap<hash160::Hash, PublicKey> = derived
-        .chain(map.partial_sigs.keys().copied())
-        .map(|key| (key.pubkey_hash().to_raw_hash(), key))
-        .collect();
     let key_of = |hash: Option<&[u8]>| {
         let hash = hash.and_then(|hash| hash160::Hash::from_slice(hash).ok());
-        hash.and_then(|hash| keys.get(&hash).copied())
-            .ok_or_else(|| "nothing says which key it is".to_owned())
+        let named = |key: &PublicKey| Some(key.pubkey_hash().to_raw_hash()) == hash;
+        known_keys(map).find(named).ok_or_else(|| "nothing says which key it is".to_owned())
     };
     let redeem = || map.redeem_script.as_ref().ok_or_else(|| "its redeem script is missing".to_owned());
     let witness = || map.witness_script.as_ref().ok_or_else(|| "its witness script is missing".to_owned());
@@ -89,21 +81,26 @@ pub(crate) fn descriptor(
         Spend::Wpkh => Descriptor::new_wpkh(key_of(bytes.get(2..))?).map_err(words),
         Spend::ShWpkh => Descriptor::new_sh_wpkh(key_of(redeem()?.as_bytes().get(2..))?).map_err(words),
         Spend::Wsh => {
-            let script = parse::<Segwitv0>(witness()?)?.substitute_raw_pkh(&keys);
+            let script = parse::<Segwitv0>(witness()?)?;
             Descriptor::new_wsh(script).map_err(words)
         }
         Spend::ShWsh => {
-            let script = parse::<Segwitv0>(witness()?)?.substitute_raw_pkh(&keys);
+            let script = parse::<Segwitv0>(witness()?)?;
             Descriptor::new_sh_wsh(script).map_err(words)
         }
-        Spend::Sh => Descriptor::new_sh(parse::<Legacy>(redeem()?)?.substitute_raw_pkh(&keys)).map_err(words),
+        Spend::Sh => Descriptor::new_sh(parse::<Legacy>(redeem()?)?).map_err(words),
         Spend::Bare => match script_pubkey.p2pk_public_key() {
             Some(key) => Ok(Descriptor::new_pk(key)),
-            None => Descriptor::new_bare(parse::<BareCtx>(script_pubkey)?.substitute_raw_pkh(&keys))
-                .map_err(words),
+            None => Descriptor::new_bare(parse::<BareCtx>(script_pubkey)?).map_err(words),
         },
         Spend::Taproot => Err("a taproot output's descriptor cannot be read off it".to_owned()),
     }
+}
+
+/// The keys that a map mentions.
+fn known_keys(map: &Map) -> impl Iterator<Item = PublicKey> + '_ {
+    let derived = map.bip32_derivation.keys().map(|key| PublicKey::new(*key));
+    map.partial_sigs.keys().copied().chain(derived)
 }
 
 fn parse<Context: ScriptContext>(script: &ScriptBuf) -> Result<Miniscript<Context::Key, Context>, String> {
@@ -114,7 +111,34 @@ fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// The methods with `raw_pkh` are for scripts that name a key by its hash: read off a script, that is all that is known.
 impl<Pk: MiniscriptKey + ToPublicKey> Satisfier<Pk> for Pieces<'_> {
+    fn lookup_raw_pkh_pk(&self, hash: &hash160::Hash) -> Option<PublicKey> {
+        known_keys(self.map).find(|key| key.pubkey_hash().to_raw_hash() == *hash)
+    }
+
+    fn lookup_raw_pkh_x_only_pk(&self, hash: &hash160::Hash) -> Option<XOnlyPublicKey> {
+        let signed = self.map.tap_script_sigs.keys().map(|(key, _)| key);
+        let mut keys = self.map.tap_key_origins.keys().chain(signed);
+        keys.find(|key| key.to_pubkeyhash(SigType::Schnorr) == *hash).copied()
+    }
+
+    fn lookup_raw_pkh_ecdsa_sig(&self, hash: &hash160::Hash) -> Option<(PublicKey, ecdsa::Signature)> {
+        let mut signatures = self.map.partial_sigs.iter();
+        let found = signatures.find(|(key, _)| key.pubkey_hash().to_raw_hash() == *hash);
+        found.map(|(key, signature)| (*key, *signature))
+    }
+
+    fn lookup_raw_pkh_tap_leaf_script_sig(
+        &self,
+        (hash, leaf): &(hash160::Hash, TapLeafHash),
+    ) -> Option<(XOnlyPublicKey, taproot::Signature)> {
+        let mut signatures = self.map.tap_script_sigs.iter();
+        let found = signatures
+            .find(|((key, signed), _)| signed == leaf && key.to_pubkeyhash(SigType::Schnorr) == *hash);
+        found.map(|((key, _), signature)| (*key, *signature))
+    }
+
     fn lookup_ecdsa_sig(&self, key: &Pk) -> Option<ecdsa::Signature> {
         self.map.partial_sigs.get(&key.to_public_key()).copied()
     }

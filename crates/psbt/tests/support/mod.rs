@@ -1,6 +1,8 @@
 //! What the tests of the crate share.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod signer;
+
 use std::sync::LazyLock;
 
 use serde_json::Value;
