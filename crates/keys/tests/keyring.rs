@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use anya_keys::{
     Error, ImportMaterial, KeyInfo, KeySpec, KeyState, Keyring, Message, PublicMaterial, SignAlgorithm,
@@ -37,7 +37,7 @@ fn request(spec: KeySpec) -> SignRequest<'static> {
 
 impl House {
     /// A keyring that has read nothing yet: these tests alter the ledger behind the keyring's back.
-    fn fresh(&self) -> Keyring {
+    fn fresh(&self) -> Arc<Keyring> {
         common::keyring(&self.ledger, self.software.clone())
     }
 

@@ -17,7 +17,8 @@ use std::{
 
 use anya_keys::{
     Algorithm, Authority, DueEvent, Error, FindingKind, KeyDates, KeyInfo, KeySpec, KeyState, KeyUsage,
-    Keyring, Message, NewKey, Provider, Schedule, SignAlgorithm, SignRequest, UseLimit,
+    Keyring, Message, NewKey, Provider, PublicMaterial, Schedule, SignAlgorithm, SignRequest, Signature,
+    UseLimit,
 };
 use anya_primitives::{Classified as _, Clock, ErrorKind, KeyId, OperationId, TenantId, Timestamp};
 use anya_provider::Error as Fault;
@@ -39,7 +40,7 @@ struct House {
     ledger: Ledger,
     one: Arc<Fickle>,
     clock: Arc<Hands>,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     tenant: TenantId,
 }
 
@@ -55,7 +56,8 @@ impl House {
         let one = Fickle::new(folder.path(), "one").await;
         let ledger = common::open_ledger(folder.path());
         let clock = Arc::new(Hands(AtomicI64::new(1_800_000_000_000)));
-        let keyring = Keyring::new(ledger.clone(), vec![one.clone() as Arc<dyn Provider>], clock.clone());
+        let providers = vec![one.clone() as Arc<dyn Provider>];
+        let keyring = Arc::new(Keyring::new(ledger.clone(), providers, clock.clone()));
         Self { folder, ledger, one, clock, keyring, tenant: TenantId::new() }
     }
 
@@ -262,6 +264,19 @@ async fn an_operation_signs_what_it_was_granted_and_nothing_else() {
     let many = [ecdsa(DIGEST), ecdsa([2; 32])];
     let made = house.keyring.sign_many(house.tenant, key.id, Authority::Operation(operation), &many).await;
     assert!(matches!(made, Err(Error::NotGranted { .. })));
+    // Many at once come in the order in which they were asked for.
+    let digests: Vec<[u8; 32]> = (1..=40).map(|number| [number; 32]).collect();
+    let many = OperationId::new();
+    house.grant(many, key.id, &digests).await.unwrap();
+    let requests: Vec<_> = digests.iter().map(|digest| ecdsa(*digest)).collect();
+    let made = house.keyring.sign_many(house.tenant, key.id, Authority::Operation(many), &requests).await;
+    let PublicMaterial::Secp256k1 { public_key } = key.public else { panic!("another sort of key") };
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    for (digest, signature) in digests.iter().zip(made.unwrap()) {
+        let Signature::EcdsaSecp256k1(signature) = signature else { panic!("another algorithm") };
+        let message = bitcoin::secp256k1::Message::from_digest(*digest);
+        secp.verify_ecdsa(&message, &signature, &public_key).unwrap();
+    }
     // Neither directly, nor by right of the server, nor by another tenant's operation of the same id.
     assert!(matches!(house.sign(key.id).await, Err(Error::Usage { .. })));
     let server = house.keyring.sign(house.tenant, key.id, Authority::Server, &ecdsa(DIGEST)).await;

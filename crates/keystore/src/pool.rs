@@ -1,15 +1,17 @@
-//! Threads on which secrets may be in the clear.
+//! Where secrets may be in the clear.
 //!
 //! Curve and BIP32 types are `Copy`, so a secret leaves traces on the stack that no destructor wipes. Secret work
-//! therefore runs on threads of its own, and after each job the stack below the thread's loop is overwritten. A
-//! job sees the root key under a read lock that is held until its traces are gone: whoever holds the write lock
-//! knows that none are left.
+//! therefore runs here alone, and after each job the stack below it is overwritten. A job sees the root key under a
+//! read lock that is held until its traces are gone: whoever holds the write lock knows that none are left.
+//!
+//! What takes long runs on threads of the pool. What is as short as a signature on Bitcoin's curve is done by whoever
+//! asks for it, as long as there is a desk for it: to wake a thread and be woken again would take longer.
 
 use std::{
     collections::VecDeque,
     hint::black_box,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -102,9 +104,28 @@ struct Shared {
     root: RootSlot,
     threads: usize,
     at_once: usize,
+    /// For callers who do short jobs themselves, as many at once as there are threads.
+    desks: Box<[Mutex<Worker>]>,
 }
 
 impl Shared {
+    /// Does a short job here and now, or gives it back: every desk is taken, or the root keys are about to change.
+    fn at_a_desk<T, F>(&self, job: F) -> std::result::Result<Result<T>, F>
+    where
+        F: FnOnce(&mut Worker, Option<&Roots>) -> Result<T>,
+    {
+        let root = match self.root.try_read() {
+            Ok(root) => root,
+            Err(TryLockError::Poisoned(root)) => root.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(job),
+        };
+        let Some(mut worker) = self.desks.iter().find_map(free) else { return Err(job) };
+        worker.depth = Depth::Shallow;
+        let done = run_short(job, &mut worker, root.as_ref());
+        worker.depth.scrub();
+        Ok(done)
+    }
+
     // A job never runs under this mutex, so a poisoned one still guards a sound queue.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -143,6 +164,25 @@ impl Shared {
             done.drain(..).for_each(|finish: Finish| finish(&self.root));
         }
     }
+}
+
+/// A desk at which nobody works; a job never panics past its desk, so that a poisoned one is sound.
+fn free(desk: &Mutex<Worker>) -> Option<MutexGuard<'_, Worker>> {
+    match desk.try_lock() {
+        Ok(worker) => Some(worker),
+        Err(TryLockError::Poisoned(worker)) => Some(worker.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+#[inline(never)]
+fn run_short<T>(
+    job: impl FnOnce(&mut Worker, Option<&Roots>) -> Result<T>,
+    worker: &mut Worker,
+    roots: Option<&Roots>,
+) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(|| job(worker, roots)))
+        .unwrap_or(Err(Error::Internal("a key operation ended without an answer")))
 }
 
 #[inline(never)]
@@ -211,7 +251,8 @@ impl Pool {
         root: RootSlot,
     ) -> Result<Self> {
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), idle: 0, closed: false });
-        let shared = Arc::new(Shared { queue, ready: Condvar::new(), root, threads, at_once });
+        let desks = (0..threads).map(|_| Mutex::new(Worker::new())).collect();
+        let shared = Arc::new(Shared { queue, ready: Condvar::new(), root, threads, at_once, desks });
         let pool =
             Self { shared: shared.clone(), threads: Mutex::default(), capacity, provider: provider.clone() };
         for number in 0..threads {
@@ -265,6 +306,25 @@ impl Pool {
         self.outcome(deadline, outcome).await
     }
 
+    /// Runs `job` as [`Pool::run`] does, or on the caller's own thread: only for jobs that take no longer than a signature
+    /// on Bitcoin's curve and say so to their [`Worker`].
+    pub(crate) async fn run_short<T, F>(&self, deadline: Instant, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker, Option<&Roots>) -> Result<T> + Send + 'static,
+    {
+        if self.shared.queue().closed {
+            return Err(self.closed());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Timeout(self.provider.to_string()));
+        }
+        match self.shared.at_a_desk(job) {
+            Ok(done) => done,
+            Err(job) => self.run(deadline, job).await,
+        }
+    }
+
     /// Runs `job` as [`Pool::run`] does, and then puts other root keys in the place of the present ones. They are in
     /// place before this answers, and also where nobody waits for the answer any more.
     pub(crate) async fn change<T, F>(&self, deadline: Instant, job: F) -> Result<T>
@@ -288,11 +348,14 @@ impl Pool {
         self.outcome(deadline, outcome).await
     }
 
+    fn closed(&self) -> Error {
+        Error::Unavailable { provider: self.provider.to_string(), reason: "it was closed".to_owned() }
+    }
+
     fn queue(&self, job: Job) -> Result<()> {
         let mut queue = self.shared.queue();
         if queue.closed {
-            let reason = "it was closed".to_owned();
-            return Err(Error::Unavailable { provider: self.provider.to_string(), reason });
+            return Err(self.closed());
         }
         if queue.jobs.len() >= self.capacity {
             return Err(Error::Busy(self.provider.to_string()));
@@ -494,6 +557,29 @@ mod tests {
         for (spec, depth, scrubbed) in thread.join().unwrap() {
             assert!(2 * depth <= scrubbed.bytes(), "{spec}: {depth} bytes deep, overwritten is {scrubbed:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_short_job_is_done_by_its_caller_unless_the_desks_are_taken_or_the_roots_change() {
+        let pool = pool(8);
+        let here = thread::current().id();
+        let whose = async || pool.run_short(soon(), |_, _| Ok(thread::current().id())).await.unwrap();
+        assert_eq!(whose().await, here);
+        let taken = pool.shared.desks[0].lock().unwrap();
+        assert_ne!(whose().await, here);
+        drop(taken);
+        let renewing = pool.shared.root.write().unwrap();
+        let mut waits = Box::pin(whose());
+        tokio::time::timeout(Duration::from_millis(20), &mut waits).await.unwrap_err();
+        drop(renewing);
+        assert_ne!(waits.await, here);
+        let late: Result<()> = pool.run_short(Instant::now(), |_, _| panic!("it was run")).await;
+        assert!(matches!(late, Err(Error::Timeout(_))), "{late:?}");
+        let panicked: Result<()> = pool.run_short(soon(), |_, _| panic!("a job's own fault")).await;
+        assert!(matches!(panicked, Err(Error::Internal(_))), "{panicked:?}");
+        assert_eq!(whose().await, here);
+        drop(pool.close());
+        assert!(pool.run_short(soon(), |_, _| Ok(())).await.is_err());
     }
 
     #[tokio::test]

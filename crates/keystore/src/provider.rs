@@ -24,25 +24,35 @@ use crate::{
 };
 
 impl SoftwareProvider {
-    /// RSA would hold the signers up for a millisecond each.
-    fn lane(&self, spec: KeySpec) -> &Pool {
-        if spec == KeySpec::Rsa3072 { &self.slow } else { &self.fast }
-    }
-
     /// Opens `handle` on a thread of `lane` and hands what it held to `job`.
     async fn opened<T, F>(&self, lane: &Pool, ctx: &KeyContext, handle: &[u8], job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&KeyContext, &Roots, &Opened, &mut Worker) -> Result<T> + Send + 'static,
     {
+        let done = lane.run(ctx.deadline, self.opening(ctx, handle, job)).await;
+        self.explained(ctx, handle, done).await
+    }
+
+    /// The job that opens `handle` and hands what it held to `job`.
+    fn opening<T, F>(
+        &self,
+        ctx: &KeyContext,
+        handle: &[u8],
+        job: F,
+    ) -> impl FnOnce(&mut Worker, Option<&Roots>) -> Result<T> + Send + 'static
+    where
+        F: FnOnce(&KeyContext, &Roots, &Opened, &mut Worker) -> Result<T> + Send + 'static,
+    {
         let (own, copy, id) = (ctx.clone(), handle.to_vec(), self.id.clone());
-        let done = lane
-            .run(ctx.deadline, move |worker, roots| {
-                let roots = roots.ok_or(Error::Locked)?;
-                let opened = envelope::unseal(roots, &own, Content::Key, &copy, &id)?;
-                job(&own, roots, &opened, worker)
-            })
-            .await;
+        move |worker, roots| {
+            let roots = roots.ok_or(Error::Locked)?;
+            let opened = envelope::unseal(roots, &own, Content::Key, &copy, &id)?;
+            job(&own, roots, &opened, worker)
+        }
+    }
+
+    async fn explained<T>(&self, ctx: &KeyContext, handle: &[u8], done: Result<T>) -> Result<T> {
         match done {
             Err(Error::HandleDamaged) => Err(self.why_damaged(handle, ctx.deadline).await),
             done => done,
@@ -75,12 +85,19 @@ impl SoftwareProvider {
         T: Send + 'static,
         F: FnOnce(&KeyContext, &[u8], &mut Worker) -> Result<T> + Send + 'static,
     {
-        let lane = self.lane(ctx.spec);
-        self.opened(lane, ctx, handle, move |ctx, _, opened, worker| {
+        let job = self.opening(ctx, handle, move |ctx, _, opened, worker| {
             worker.uses_key_of(ctx.spec);
             job(ctx, &opened.secret, worker)
-        })
-        .await
+        });
+        let done = match ctx.spec {
+            // RSA would hold the signers up for a millisecond each.
+            KeySpec::Rsa3072 => self.slow.run(ctx.deadline, job).await,
+            KeySpec::Ed25519 | KeySpec::P256 => self.fast.run(ctx.deadline, job).await,
+            KeySpec::Secp256k1 | KeySpec::Bip32Seed | KeySpec::Aes256 => {
+                self.fast.run_short(ctx.deadline, job).await
+            }
+        };
+        self.explained(ctx, handle, done).await
     }
 
     /// Seals as a new key what `make` gives.

@@ -77,6 +77,8 @@ fn configure(connection: &mut Connection, role: Role, settings: Settings) -> rus
     // "name" is an identifier and never silently a string, as in PostgreSQL.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    // Otherwise a cached statement is compiled anew for each value that its plan might depend on.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     // A mapped file turns an I/O error into a crash of the process.
     connection.pragma_update(None, "mmap_size", 0)?;

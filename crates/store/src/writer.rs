@@ -1,7 +1,7 @@
 //! The one thread that changes the ledger, with group commit.
 //!
 //! Closures that arrive while a commit is being synced wait together; the next transaction takes them all, each in a
-//! savepoint of its own, and one sync makes them durable. Results are handed back after COMMIT, never before: an
+//! savepoint of its own unless it is alone, and one sync makes them durable. Results are handed back after COMMIT, never before: an
 //! answer of `Err` too, since what it was based on may be a neighbour's change in the same group.
 
 use std::{
@@ -71,20 +71,32 @@ impl Writer {
             done.extend(waiting.drain(..).filter(|job| job.start()));
             return Err(error);
         }
+        let alone = waiting.len() == 1;
+        let mut keep = true;
         while let Some(mut job) = waiting.pop_front() {
             if !job.start() {
                 continue;
             }
-            let ran = self.savepoint(job.as_mut());
+            let ran = if alone { self.run_job(job.as_mut()) } else { self.savepoint(job.as_mut()) };
             done.push(job);
-            ran?;
+            keep = ran? || !alone;
         }
-        self.statement("COMMIT")
+        self.statement(if keep { "COMMIT" } else { "ROLLBACK" })
     }
 
-    /// Runs one closure; an error means that the whole transaction is lost.
-    fn savepoint(&self, job: &mut dyn Job) -> Result<(), Error> {
+    /// Runs one closure in a savepoint of its own; an error means that the whole transaction is lost.
+    fn savepoint(&self, job: &mut dyn Job) -> Result<bool, Error> {
         self.statement("SAVEPOINT closure")?;
+        let keep = self.run_job(job)?;
+        if !keep {
+            self.statement("ROLLBACK TO closure")?;
+        }
+        self.statement("RELEASE closure")?;
+        Ok(keep)
+    }
+
+    /// Runs one closure; whether its changes are to be kept.
+    fn run_job(&self, job: &mut dyn Job) -> Result<bool, Error> {
         let core = Core::new(&self.connection, &self.path, true);
         let keep = job.run(&core);
         if self.connection.is_autocommit() {
@@ -94,10 +106,7 @@ impl Writer {
                 sql: "SAVEPOINT".into(),
             }));
         }
-        if !keep {
-            self.statement("ROLLBACK TO closure")?;
-        }
-        self.statement("RELEASE closure")
+        Ok(keep)
     }
 
     fn statement(&self, sql: &str) -> Result<(), Error> {

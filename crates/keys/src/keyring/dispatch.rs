@@ -27,7 +27,7 @@ use crate::{
 
 /// A request that outlives its caller's wait.
 #[derive(Clone)]
-struct Owned {
+pub(super) struct Owned {
     algorithm: SignAlgorithm,
     path: Option<DerivationPath>,
     message: Text,
@@ -40,7 +40,7 @@ enum Text {
 }
 
 impl Owned {
-    fn new(request: &SignRequest<'_>) -> Self {
+    pub(super) fn new(request: &SignRequest<'_>) -> Self {
         let message = match request.message {
             Message::Digest(digest) => Text::Digest(digest),
             Message::Bytes(bytes) => Text::Bytes(bytes.into()),
@@ -48,7 +48,7 @@ impl Owned {
         Self { algorithm: request.algorithm, path: request.path.clone(), message }
     }
 
-    fn borrow(&self) -> SignRequest<'_> {
+    pub(super) fn borrow(&self) -> SignRequest<'_> {
         let message = match &self.message {
             Text::Digest(digest) => Message::Digest(*digest),
             Text::Bytes(bytes) => Message::Bytes(bytes),

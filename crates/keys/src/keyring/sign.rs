@@ -1,6 +1,6 @@
 //! Use of a key: by what right, how often, and what is released.
 
-use std::sync::Arc;
+use std::{num::NonZero, sync::Arc, thread};
 
 use anya_primitives::{KeyId, TenantId};
 use anya_provider::{
@@ -12,9 +12,10 @@ use aws_lc_rs::rand;
 use bitcoin::{bip32::DerivationPath, secp256k1::PublicKey};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use subtle::ConstantTimeEq;
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::{Keyring, grants, within, wrong};
+use super::{Keyring, dispatch::Owned, grants, within, wrong};
 use crate::{
     error::{Error, Result},
     key::KeyInfo,
@@ -25,7 +26,7 @@ use crate::{
 
 /// Longer than [`MAX_MESSAGE`] by what encryption may add.
 const MAX_CIPHERTEXT: usize = MAX_MESSAGE + 256;
-/// Signatures of one call that are in progress at once.
+/// Signatures of one call, on one processor, that are in progress at once.
 const AT_ONCE: usize = 16;
 
 /// A signature, and who made it.
@@ -63,7 +64,7 @@ impl Keyring {
     /// Signs many things with one key, several at a time; the signatures come in the order of the requests. All or
     /// none.
     pub async fn sign_many(
-        &self,
+        self: &Arc<Self>,
         tenant: TenantId,
         key: KeyId,
         authority: Authority,
@@ -79,10 +80,39 @@ impl Keyring {
                 self.covered(&grant, operation, key, &digest_of(request)?)?;
             }
         }
+        let lanes = thread::available_parallelism().map_or(1, NonZero::get).min(AT_ONCE);
+        let each = requests.len().div_ceil(lanes).max(1);
+        let mut lanes = JoinSet::new();
+        for (lane, requests) in requests.chunks(each).enumerate() {
+            let owned: Vec<_> = requests.iter().map(Owned::new).collect();
+            lanes.spawn(self.clone().sign_lane(tenant, row.clone(), lane, owned));
+        }
+        let mut signed = Vec::with_capacity(requests.len());
+        while let Some(ended) = lanes.join_next().await {
+            signed.push(ended.map_err(|_| Error::internal("a signing task ended without an answer"))??);
+        }
+        signed.sort_unstable_by_key(|(lane, _)| *lane);
+        Ok(signed.into_iter().flat_map(|(_, signatures)| signatures).collect())
+    }
+
+    /// One processor's share of [`Keyring::sign_many`].
+    async fn sign_lane(
+        self: Arc<Self>,
+        tenant: TenantId,
+        row: Arc<KeyRow>,
+        lane: usize,
+        requests: Vec<Owned>,
+    ) -> Result<(usize, Vec<Signature>)> {
+        let requests: Vec<_> = requests.iter().map(Owned::borrow).collect();
         // Made before the stream: a closure in it would have to hold for every lifetime, and does not.
         let signatures: Vec<_> =
             requests.iter().map(|request| self.sign_row(tenant, &row, request)).collect();
-        stream::iter(signatures).buffered(AT_ONCE).map_ok(|(signature, _)| signature).try_collect().await
+        let signatures: Vec<_> = stream::iter(signatures)
+            .buffered(AT_ONCE)
+            .map_ok(|(signature, _)| signature)
+            .try_collect()
+            .await?;
+        Ok((lane, signatures))
     }
 
     /// Signs for a caller of the API, who has shown no approval: only with keys whose rules allow that. `record` runs in

@@ -23,7 +23,7 @@ pub(crate) struct House {
     pub(crate) folder: TempDir,
     pub(crate) ledger: Ledger,
     pub(crate) software: Arc<SoftwareProvider>,
-    pub(crate) keyring: Keyring,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) tenant: TenantId,
 }
 
@@ -31,8 +31,8 @@ pub(crate) fn open_ledger(folder: &Path) -> Ledger {
     Ledger::open(&folder.join("ledger.db"), MIGRATIONS, LedgerOptions::default()).unwrap()
 }
 
-pub(crate) fn keyring(ledger: &Ledger, provider: Arc<dyn Provider>) -> Keyring {
-    Keyring::new(ledger.clone(), vec![provider], Arc::new(SystemClock))
+pub(crate) fn keyring(ledger: &Ledger, provider: Arc<dyn Provider>) -> Arc<Keyring> {
+    Arc::new(Keyring::new(ledger.clone(), vec![provider], Arc::new(SystemClock)))
 }
 
 impl House {
