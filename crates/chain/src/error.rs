@@ -97,6 +97,12 @@ pub enum Error {
         /// The node's chain name or genesis block.
         found: String,
     },
+    /// Of several nodes none can answer now.
+    #[error("no node can answer: {detail}")]
+    NoNode {
+        /// Each node, its state and the reason.
+        detail: String,
+    },
     /// The node does not know this block.
     #[error("the node knows no block {hash}")]
     UnknownBlock {
@@ -136,6 +142,40 @@ impl Error {
         }
     }
 
+    /// The same error once more, for another caller.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Config { field, message } => Self::Config { field, message: message.clone() },
+            Self::Unsupported(what) => Self::Unsupported(what.clone()),
+            Self::Cookie { path, source } => {
+                Self::Cookie { path: path.clone(), source: io::Error::new(source.kind(), source.to_string()) }
+            }
+            Self::Unreachable { detail, maybe_sent } => {
+                Self::Unreachable { detail: detail.clone(), maybe_sent: *maybe_sent }
+            }
+            Self::Timeout { method, maybe_sent } => {
+                Self::Timeout { method: method.clone(), maybe_sent: *maybe_sent }
+            }
+            Self::Unauthorized => Self::Unauthorized,
+            Self::Forbidden { method } => Self::Forbidden { method: method.clone() },
+            Self::Busy { method } => Self::Busy { method: method.clone() },
+            Self::WarmingUp { message } => Self::WarmingUp { message: message.clone() },
+            Self::Rpc { method, code, message } => {
+                Self::Rpc { method: method.clone(), code: *code, message: message.clone() }
+            }
+            Self::BadAnswer { method, detail } => {
+                Self::BadAnswer { method: method.clone(), detail: detail.clone() }
+            }
+            Self::TooLarge { method, limit } => Self::TooLarge { method: method.clone(), limit: *limit },
+            Self::WrongNetwork { expected, found } => {
+                Self::WrongNetwork { expected: *expected, found: found.clone() }
+            }
+            Self::NoNode { detail } => Self::NoNode { detail: detail.clone() },
+            Self::UnknownBlock { hash } => Self::UnknownBlock { hash: *hash },
+            Self::Pruned { hash } => Self::Pruned { hash: *hash },
+        }
+    }
+
     pub(crate) fn bad_answer(method: &str, detail: impl Into<String>) -> Self {
         Self::BadAnswer { method: method.to_owned(), detail: detail.into() }
     }
@@ -159,6 +199,7 @@ impl Classified for Error {
             | Self::WarmingUp { .. }
             | Self::BadAnswer { .. }
             | Self::WrongNetwork { .. }
+            | Self::NoNode { .. }
             | Self::Pruned { .. } => ErrorKind::Unavailable,
         }
     }

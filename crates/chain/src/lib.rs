@@ -3,6 +3,8 @@
 //! * [`BitcoinRpc`]: JSON-RPC over a pool of kept-alive connections, every call with a deadline.
 //! * [`ChainSource`]: what the other rooms may ask of the chain; [`NodeSource`] answers it from one node and
 //!   refuses a node of another network.
+//! * [`NodePool`]: the same over any number of nodes, none of which is believed.
+//! * [`headers`]: a header chain of our own, which believes work alone.
 //! * [`Follower`]: brings block after block to a [`BlockSink`], through restarts and reorganisations.
 //!
 //! A node is believed about which chain is best, and about nothing that can be checked: a block must be the one
@@ -10,13 +12,18 @@
 
 mod error;
 mod follower;
+pub mod headers;
 mod node;
+mod pool;
 mod rpc;
 mod source;
 
 pub use error::Error;
 pub use follower::{BlockSink, Follower, FollowerConfig, FollowerStatus, NodeState, SinkError};
 pub use node::{MAX_BROADCAST_FEE_RATE, NodeSource};
+pub use pool::{
+    BroadcastReport, Expulsion, NodeConfig, NodePool, NodeReport, NodeVerdict, PoolConfig, PoolNodeState,
+};
 pub use rpc::{BitcoinRpc, Call, RpcAuth, RpcConfig, Timeouts};
 pub use source::{
     BlockRef, BroadcastOutcome, ChainSource, HeaderInfo, KnownIn, NodeInfo, RejectKind, TxStatus,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bitcoin::{Block, BlockHash, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, NodeReport};
 
 /// A block by height and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -177,4 +177,9 @@ pub trait ChainSource: Send + Sync {
 
     /// The lowest fee rate that the source's mempool accepts now.
     async fn min_relay_fee(&self) -> Result<FeeRate, Error>;
+
+    /// How each node behind the source stands; empty when the source has no nodes to tell of.
+    fn nodes(&self) -> Vec<NodeReport> {
+        Vec::new()
+    }
 }

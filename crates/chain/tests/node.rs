@@ -167,8 +167,27 @@ async fn a_full_work_queue_is_waited_out() {
         call.await.unwrap().unwrap();
     }
 
-    // While two long waits fill thread and queue, an idempotent call ends with the truth at its deadline and another
-    // one is not repeated.
+    // While two long waits fill thread and queue, those behind them are told so, though they were never sent.
+    let long: Vec<_> = (0..2)
+        .map(|_| {
+            let rpc = rpc.clone();
+            tokio::spawn(async move {
+                rpc.call::<Value>(Call::read("waitfornewblock", json!([1_500]))).await.map(drop)
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let short = Duration::from_millis(300);
+    let busy = rpc.call::<u32>(Call::read("getblockcount", json!([])).within(short)).await.unwrap_err();
+    assert!(matches!(busy, Error::Busy { .. }) && !busy.maybe_sent(), "{busy}");
+    for call in long {
+        call.await.unwrap().unwrap();
+    }
+
+    // Clients that have not learnt of it are refused by the node itself: an idempotent call ends with the truth at its
+    // deadline, and another one is not repeated.
+    let fresh = || BitcoinRpc::new(&config(&node)).unwrap();
+    let rpc = fresh();
     let long: Vec<_> = (0..2)
         .map(|_| {
             let rpc = rpc.clone();
@@ -181,7 +200,7 @@ async fn a_full_work_queue_is_waited_out() {
     let short = Duration::from_millis(500);
     let busy = rpc.call::<u32>(Call::read("getblockcount", json!([])).within(short)).await.unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }) && !busy.maybe_sent(), "{busy}");
-    let once = rpc.call::<u32>(Call::once("getblockcount", json!([]))).await.unwrap_err();
+    let once = fresh().call::<u32>(Call::once("getblockcount", json!([]))).await.unwrap_err();
     assert!(matches!(once, Error::Busy { .. }), "{once}");
     for call in long {
         call.await.unwrap().unwrap();

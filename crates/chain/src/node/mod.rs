@@ -1,6 +1,7 @@
 //! The chain as one Bitcoin node sees it.
 
 mod broadcast;
+mod claim;
 mod fees;
 mod network;
 mod verify;
@@ -20,6 +21,7 @@ use crate::{
     rpc::{BitcoinRpc, Call, MAX_BATCH, RpcConfig},
 };
 pub use broadcast::MAX_BROADCAST_FEE_RATE;
+pub(crate) use claim::{Claim, Identity};
 
 /// Bitcoin Core: no such block, transaction or address.
 const NOT_FOUND: i64 = -5;
@@ -47,6 +49,7 @@ struct BlockchainInfo {
     blocks: u32,
     headers: u32,
     bestblockhash: BlockHash,
+    chainwork: Option<String>,
     #[serde(default)]
     initialblockdownload: bool,
     #[serde(default)]
@@ -95,6 +98,12 @@ impl NodeSource {
     pub fn new(config: &RpcConfig) -> Result<Self, Error> {
         let rpc = BitcoinRpc::new(config)?;
         Ok(Self { rpc, network: config.network, verified: AtomicU64::new(network::NEVER) })
+    }
+
+    /// A source for callers that can ask another node: it hands [`Error::Busy`] back at once.
+    pub(crate) fn impatient(config: &RpcConfig) -> Result<Self, Error> {
+        let source = Self::new(config)?;
+        Ok(Self { rpc: source.rpc.impatient(), ..source })
     }
 
     /// The client of the node, for methods that [`ChainSource`] does not have.

@@ -16,13 +16,15 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::{sync::Semaphore, time};
+use tokio::time;
 
-use super::{RpcConfig, auth::Credentials};
+use super::{
+    RpcConfig,
+    auth::Credentials,
+    limit::{Limiter, MOST},
+};
 use crate::Error;
 
-/// A node has 16 threads for RPC by default; four are left to others.
-const MAX_CONCURRENT: usize = 12;
 /// A node cuts idle connections at 30 s (`-rpcservertimeout`): ours are closed before.
 const IDLE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -34,13 +36,15 @@ pub(super) struct Bounds<'a> {
     pub(super) deadline: Duration,
     pub(super) max_body: usize,
     pub(super) idempotent: bool,
+    /// Whether a busy node is asked again until the deadline; otherwise the caller is told at once.
+    pub(super) patient: bool,
 }
 
 pub(super) struct Http {
     uri: Uri,
     client: Client<HttpConnector, Full<Bytes>>,
     credentials: Credentials,
-    permits: Semaphore,
+    limiter: Limiter,
     epoch: AtomicU64,
 }
 
@@ -60,19 +64,24 @@ impl Http {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MAX_CONCURRENT)
+            .pool_max_idle_per_host(MOST)
             .build(connector);
         Ok(Self {
             uri,
             client,
             credentials: Credentials::new(config.auth.clone())?,
-            permits: Semaphore::new(MAX_CONCURRENT),
+            limiter: Limiter::new(),
             epoch: AtomicU64::new(0),
         })
     }
 
     pub(super) fn url(&self) -> String {
         self.uri.to_string()
+    }
+
+    /// How many calls the node bears at a time, as found so far.
+    pub(super) fn limit(&self) -> usize {
+        self.limiter.limit()
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -104,9 +113,11 @@ impl Http {
         body: Bytes,
         progress: &Progress,
     ) -> Result<(StatusCode, Bytes), Error> {
-        let unreachable = |detail: &str| Error::Unreachable { detail: detail.to_owned(), maybe_sent: false };
         // Held while waiting for a busy node too, so that those behind it do not press upon the node as well.
-        let _permit = self.permits.acquire().await.map_err(|_| unreachable("the pool is closed"))?;
+        // Whoever waits because the node bears fewer calls than usual waits for a busy node.
+        progress.busy.store(self.limiter.limit() < MOST, Ordering::Relaxed);
+        let mut permit = self.limiter.acquire().await;
+        progress.busy.store(false, Ordering::Relaxed);
         let mut refreshed = false;
         let mut reconnected = false;
         let mut pause = FIRST_PAUSE;
@@ -127,8 +138,9 @@ impl Http {
                     return Err(Error::Forbidden { method: bounds.method.to_owned() });
                 }
                 Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
+                    permit.was_refused();
                     progress.maybe_sent.store(before, Ordering::Relaxed);
-                    if !bounds.idempotent {
+                    if !bounds.idempotent || !bounds.patient {
                         return Err(Error::Busy { method: bounds.method.to_owned() });
                     }
                     progress.busy.store(true, Ordering::Relaxed);
@@ -141,7 +153,11 @@ impl Http {
                     reconnected = true;
                     self.next_epoch();
                 }
-                other => return other,
+                Ok(answer) => {
+                    permit.went_well();
+                    return Ok(answer);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

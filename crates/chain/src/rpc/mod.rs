@@ -3,6 +3,7 @@
 mod auth;
 mod config;
 mod http;
+mod limit;
 mod message;
 
 use std::{
@@ -23,6 +24,8 @@ pub use config::{RpcAuth, RpcConfig, Timeouts};
 
 /// Most calls in one batch: with the largest standard transactions the answer stays below [`LARGE_BODY`].
 pub(crate) const MAX_BATCH: usize = 32;
+/// Most calls in one batch whose answers are a few hundred bytes each. A node works a batch off on one thread.
+pub(crate) const MAX_LIGHT_BATCH: usize = 200;
 /// Bound of an answer that is no block, list or batch, in bytes.
 const SMALL_BODY: usize = 4 << 20;
 /// Bound of a block (at most 8 MB of hexadecimal), a list of the mempool or a batch, in bytes.
@@ -62,12 +65,14 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A client of one node: a pool of kept-alive connections, at most twelve calls at a time. Cheap to clone.
+/// A client of one node: a pool of kept-alive connections, at most twelve calls at a time and fewer when the node's work
+/// queue does not bear them. Cheap to clone.
 #[derive(Clone)]
 pub struct BitcoinRpc {
     http: Arc<Http>,
     timeouts: Timeouts,
     next_id: Arc<AtomicU64>,
+    patient: bool,
 }
 
 impl BitcoinRpc {
@@ -77,7 +82,20 @@ impl BitcoinRpc {
     /// [`Error::Config`] or [`Error::Unsupported`] when the configuration cannot be used.
     pub fn new(config: &RpcConfig) -> Result<Self, Error> {
         let http = Http::new(config)?;
-        Ok(Self { http: Arc::new(http), timeouts: config.timeouts, next_id: Arc::new(AtomicU64::new(1)) })
+        Ok(Self {
+            http: Arc::new(http),
+            timeouts: config.timeouts,
+            next_id: Arc::new(AtomicU64::new(1)),
+            patient: true,
+        })
+    }
+
+    /// The same client, which hands [`Error::Busy`] back at once instead of asking a busy node again: for callers that
+    /// can ask another node.
+    #[must_use]
+    pub(crate) fn impatient(mut self) -> Self {
+        self.patient = false;
+        self
     }
 
     /// Makes one call and reads its result as `T`.
@@ -92,7 +110,7 @@ impl BitcoinRpc {
         message::read_single(call.method, id, status, &body)
     }
 
-    /// Calls `method` once for each of `params` in one request (at most 32), the answers in the same order.
+    /// Calls `method` once for each of `params` in one request (at most 200), the answers in the same order.
     ///
     /// # Errors
     /// As [`BitcoinRpc::call`] for the request as a whole; a failure of one call is in its own place.
@@ -101,7 +119,7 @@ impl BitcoinRpc {
         method: &str,
         params: Vec<Value>,
     ) -> Result<Vec<Result<T, Error>>, Error> {
-        debug_assert!(params.len() <= MAX_BATCH);
+        debug_assert!(params.len() <= MAX_LIGHT_BATCH);
         if params.is_empty() {
             return Ok(Vec::new());
         }
@@ -111,6 +129,11 @@ impl BitcoinRpc {
         let call = Call::read(method, Value::Null).large();
         let (status, body) = self.http.post(&self.bounds(&call), request).await?;
         message::read_batch(method, first, count, status, &body)
+    }
+
+    /// How many calls the node bears at a time, as found so far.
+    pub(crate) fn limit(&self) -> usize {
+        self.http.limit()
     }
 
     /// Changes whenever the process at the other end may have become another one: a connection failed, or the
@@ -126,6 +149,7 @@ impl BitcoinRpc {
             deadline: call.within.unwrap_or(configured),
             max_body: if call.large { LARGE_BODY } else { SMALL_BODY },
             idempotent: call.idempotent,
+            patient: self.patient,
         }
     }
 }

@@ -1,4 +1,5 @@
 //! A node that misbehaves on demand.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
     sync::{
