@@ -6,6 +6,9 @@ use anya_primitives::{FeeRate, Network, amount::fee_rate_sat_vb};
 
 use crate::{error::Fault, load::Values, providers::ProviderConfig, secret::Secret};
 
+/// The name of the node that stands in `[node]` itself.
+const OWN_NODE: &str = "node";
+
 /// Longest path of a Unix socket (`sun_path` of Linux, less its final zero).
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -65,19 +68,33 @@ pub struct Server {
     pub drain: Duration,
 }
 
-/// The Bitcoin node.
+/// The Bitcoin nodes.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// `http://HOST:PORT`.
+    /// `http://HOST:PORT` of the node of `[node]` itself.
     pub url: String,
-    /// How to log in; without it the node cannot be used.
+    /// How to log in to it; without it that node cannot be used.
     pub auth: Option<NodeAuth>,
+    /// Every node: that of `[node]` itself, named `node`, if it says how to log in; then those of `[node.NAME]` in the
+    /// order of their names.
+    pub entries: Vec<NodeEntry>,
     /// Deadline of one call.
     pub timeout: Duration,
     /// How often it is asked for news.
     pub poll: Duration,
     /// First block to follow in a new data folder.
     pub start_height: Option<u32>,
+}
+
+/// A Bitcoin node.
+#[derive(Clone, Debug)]
+pub struct NodeEntry {
+    /// Its name.
+    pub name: String,
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// How to log in.
+    pub auth: NodeAuth,
 }
 
 /// How to log in to the node.
@@ -150,7 +167,11 @@ pub struct ClientSettings {
 }
 
 impl Config {
-    pub(crate) fn from_values(values: &Values, providers: Vec<ProviderConfig>) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn from_values(
+        values: &Values,
+        nodes: Vec<NodeEntry>,
+        providers: Vec<ProviderConfig>,
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, message: &str| {
             faults.push(Fault { key: key.into(), source: values.source(key), message: message.into() });
@@ -188,6 +209,21 @@ impl Config {
                 None
             }
         };
+        let node_url = values.text("node.url").unwrap_or_else(|| usual_url(network));
+        if !nodes.is_empty() && node_auth.is_none() && values.text("node.url").is_some() {
+            fault("node.url", "names a node without a way to log in: set node.cookie_file, or drop the url");
+        }
+        let own =
+            node_auth.clone().map(|auth| NodeEntry { name: OWN_NODE.into(), url: node_url.clone(), auth });
+        let entries: Vec<NodeEntry> = own.into_iter().chain(nodes).collect();
+        for (index, entry) in entries.iter().enumerate() {
+            if entries.iter().take(index).any(|other| other.url == entry.url) {
+                fault("node.url", &format!("{} is the address of two nodes: keep one of them", entry.url));
+            }
+            if index > 0 && entry.name == OWN_NODE {
+                fault("node", "the name `node` belongs to the section [node] itself: choose another");
+            }
+        }
         let passphrase = match (values.secret("keystore.passphrase"), values.path("keystore.passphrase_file"))
         {
             (Some(_), Some(_)) => {
@@ -227,8 +263,9 @@ impl Config {
                 drain: seconds("server.drain_seconds"),
             },
             node: Node {
-                url: values.text("node.url").unwrap_or_else(|| usual_url(network)),
+                url: node_url,
                 auth: node_auth,
+                entries,
                 timeout: seconds("node.timeout_seconds"),
                 poll: Duration::from_millis(values.integer("node.poll_milliseconds").unwrap_or_default()),
                 start_height: values.integer("node.start_height").and_then(|height| height.try_into().ok()),

@@ -5,21 +5,26 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
+    config::NodeEntry,
     error::{Error, Fault},
+    nodes,
     providers::{self, ProviderConfig},
     settings::{Kind, Setting},
     value::{Source, Value},
 };
 
-/// What a file says: settings with their sources, and providers.
+/// What a file says: settings with their sources, nodes and providers.
 #[derive(Default)]
 pub(crate) struct Content {
     pub(crate) settings: Vec<(&'static Setting, Value, Source)>,
+    pub(crate) nodes: Vec<NodeEntry>,
     pub(crate) providers: Vec<ProviderConfig>,
 }
 
 /// The section of sections that holds the providers.
 const PROVIDERS: &str = "provider";
+/// The section that is a node, and may hold sections of further ones.
+const NODE: &str = "node";
 
 /// Reads what `text` says, the content of the file at `path`.
 pub(crate) fn read(path: &Path, text: &str, faults: &mut Vec<Fault>) -> Result<Content, Error> {
@@ -49,6 +54,11 @@ pub(crate) fn read(path: &Path, text: &str, faults: &mut Vec<Fault>) -> Result<C
         }
         for (name, value) in table {
             let key = format!("{}.{}", section.get_ref(), name.get_ref());
+            if let (NODE, Some(table)) = (section.get_ref().as_ref(), value.get_ref().as_table()) {
+                let start = name.span().start;
+                content.nodes.extend(nodes::read(name.get_ref(), table, base, at, start, faults));
+                continue;
+            }
             let source = at(name.span().start);
             let outcome = match Setting::find(&key) {
                 None => Err(crate::load::unknown(&key, "no such setting")),

@@ -6,6 +6,7 @@
 //! * [`load`]: reads the layers and refuses what it does not know, naming the line or the variable.
 //! * [`Config`]: the typed result, checked; [`Loaded::explain`] says where each value came from.
 //! * [`ProviderConfig`]: a section `[provider.NAME]`, of which there may be any number.
+//! * [`NodeEntry`]: a Bitcoin node; `[node]` is one, and each section `[node.NAME]` another.
 //! * [`Secret`]: where a passphrase or password is found. Files never hold one in the clear: they name a file.
 //!
 //! Layers are merged here and not by a configuration library because the errors must name lines, and because secrets
@@ -15,13 +16,14 @@ mod config;
 mod error;
 mod file;
 mod load;
+mod nodes;
 mod providers;
 mod secret;
 mod settings;
 mod value;
 
 pub use config::{
-    Bitcoin, ClientSettings, Config, Data, Keys, Keystore, Log, LogFormat, Node, NodeAuth, Server,
+    Bitcoin, ClientSettings, Config, Data, Keys, Keystore, Log, LogFormat, Node, NodeAuth, NodeEntry, Server,
 };
 pub use error::{Error, Fault};
 pub use load::{Explained, FILE_NAME, Layers, Loaded, load};

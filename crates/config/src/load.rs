@@ -164,7 +164,7 @@ pub fn load(layers: &Layers) -> Result<Loaded, Error> {
     if !faults.is_empty() {
         return Err(Error::Faults(faults));
     }
-    let config = Config::from_values(&values, from_file.providers).map_err(Error::Faults)?;
+    let config = Config::from_values(&values, from_file.nodes, from_file.providers).map_err(Error::Faults)?;
     Ok(Loaded { config, file: path.filter(|_| text.is_some()), values })
 }
 

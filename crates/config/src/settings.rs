@@ -119,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
         "node.url",
         Kind::HttpUrl,
         None,
-        "RPC address of the Bitcoin node; without it, the network's usual port on 127.0.0.1",
+        "RPC address of the Bitcoin node; without it, the network's usual port on 127.0.0.1; more nodes stand in [node.NAME]",
     ),
     setting("node.cookie_file", Kind::Path, None, "the node's .cookie file"),
     setting("node.user", Kind::Text, None, "RPC user, when the node uses no cookie"),

@@ -110,7 +110,7 @@ fn absolute(text: &str, base: Option<&Path>) -> PathBuf {
     }
 }
 
-fn http_url(text: &str) -> Result<(), String> {
+pub(crate) fn http_url(text: &str) -> Result<(), String> {
     let expected = "expected http://HOST:PORT of the node's RPC, such as http://127.0.0.1:8332";
     let Some(rest) = text.strip_prefix("http://") else {
         return Err(format!("{expected} (nodes speak plain HTTP; reach a remote one through a tunnel)"));
