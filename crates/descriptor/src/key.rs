@@ -330,3 +330,24 @@ pub(crate) fn wildcard(key: &DescriptorPublicKey) -> Wildcard {
         DescriptorPublicKey::Single(_) => Wildcard::None,
     }
 }
+
+/// A path from the root, `m/48'/1'/0'`, as other wallets' files write it.
+pub(crate) fn path_text(path: &DerivationPath) -> String {
+    let mut text = String::from("m");
+    for step in path {
+        match step {
+            ChildNumber::Hardened { index } => text.push_str(&format!("/{index}'")),
+            ChildNumber::Normal { index } => text.push_str(&format!("/{index}")),
+        }
+    }
+    text
+}
+
+pub(crate) fn parse_path(field: &str, text: &str) -> Result<DerivationPath> {
+    let steps = text.strip_prefix("m/").unwrap_or(text);
+    if steps == "m" {
+        return Ok(DerivationPath::default());
+    }
+    steps_of(steps)
+        .ok_or_else(|| Error::invalid(field, "must be a path from the root such as m/48'/0'/0'/2'"))
+}

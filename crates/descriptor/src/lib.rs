@@ -4,15 +4,19 @@
 //!   way to spend with its weight ([`SpendPath`]).
 //! * [`Definition`]: a descriptor with its participants, birthday and gap limit; made by a [`Template`] or read from a file.
 //! * [`WalletPolicy`] is a wallet as hardware signers register it (BIP388).
+//! * [`file`]: wallets in the forms of Bitcoin Core, Sparrow, Specter, Caravan, Electrum and Coldcard, read and written.
+//! * [`bsms`]: the records of BIP129.
 //!
 //! Pure functions: nothing here reads a file, a clock or a network. Money goes to what passes [`WalletDescriptor::parse`],
 //! so change `check` only with its tests at hand.
 
 mod bip388;
+pub mod bsms;
 mod check;
 mod definition;
 mod descriptor;
 mod error;
+pub mod file;
 mod key;
 pub mod slip132;
 mod spend;

@@ -119,10 +119,7 @@ fn a_single_key_of_a_device_stands_beside_accounts() {
         assert_ne!(one, other);
         let shown = wallet.verification(Keychain::Receive, 1).unwrap();
         assert_eq!(shown.signers.len(), 3);
-        assert_eq!(
-            PublicKey::from(shown.signers[2].public_key).to_string(),
-            device.key.public_key().to_string()
-        );
+        assert_eq!(shown.signers[2].public_key.to_string(), device.key.public_key().to_string());
     }
     // Two such keys alone make one address, which must be asked for.
     let other = "[d34db33e/0h]02da72e8b46901a65d4374fe6315538d8f368557dda3a1dcf9ea903f3afe7314c8";
