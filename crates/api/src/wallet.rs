@@ -65,18 +65,18 @@ pub struct NewCosigner {
 pub enum Signer {
     /// A key in this server's keyring that signs when an operation executes.
     Active {
-        /// The HD key.
+        /// The key: `bip32`, or a `secp256k1` key of a device that derives none, which signs for every address.
         key: KeyId,
-        /// BIP48 account number.
+        /// BIP48 account number of a `bip32` key; another has none.
         #[serde(default)]
         #[schema(maximum = 2_147_483_647)]
         account: u32,
     },
     /// A key in this server's keyring that is kept for recovery and never signs by itself.
     Reserve {
-        /// The HD key.
+        /// The key: `bip32`, or a `secp256k1` key of a device that derives none, which signs for every address.
         key: KeyId,
-        /// BIP48 account number.
+        /// BIP48 account number of a `bip32` key; another has none.
         #[serde(default)]
         #[schema(maximum = 2_147_483_647)]
         account: u32,

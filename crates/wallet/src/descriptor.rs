@@ -5,21 +5,18 @@ use std::sync::LazyLock;
 use anya_primitives::{KeyId, Network};
 use bdk_wallet::{
     KeychainKind,
-    miniscript::{
-        DefiniteDescriptorKey, Descriptor, DescriptorPublicKey, ForEachKey as _,
-        descriptor::{DerivPaths, DescriptorMultiXKey, Wildcard},
-    },
+    miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey, ForEachKey as _},
 };
 use bitcoin::{
     Address, PublicKey, ScriptBuf, Weight, XOnlyPublicKey,
-    bip32::{ChildNumber, DerivationPath},
+    bip32::DerivationPath,
     secp256k1::{Secp256k1, VerifyOnly},
 };
 
 use crate::{
     error::{Error, Result},
     info::{ScriptKind, Signer},
-    origin::AccountXpub,
+    signer_key::SignerKey,
 };
 
 /// Verification needs no secrets and one set of tables for everyone.
@@ -39,12 +36,12 @@ pub(crate) enum Holder {
     Outside,
 }
 
-/// One signer with its account key.
+/// One signer with its key.
 #[derive(Clone, Debug)]
 pub(crate) struct Participant {
     pub(crate) name: String,
     pub(crate) holder: Holder,
-    pub(crate) account: AccountXpub,
+    pub(crate) key: SignerKey,
 }
 
 /// How inputs of a wallet are satisfied.
@@ -70,8 +67,8 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The descriptors of `script` over `accounts`, one for each signer in the order of the script.
-    pub(crate) fn new(script: &ScriptKind, accounts: Vec<AccountXpub>) -> Result<Self> {
+    /// The descriptors of `script` over `keys`, one for each signer in the order of the script.
+    pub(crate) fn new(script: &ScriptKind, keys: Vec<SignerKey>) -> Result<Self> {
         let (spend, threshold, signers) = match script {
             ScriptKind::Wpkh { key, .. } => {
                 (Spend::Wpkh, 1, vec![("owner".to_owned(), Holder::Active(*key))])
@@ -90,13 +87,13 @@ impl Keys {
                 (Spend::Wsh, threshold, signers.collect())
             }
         };
-        if signers.len() != accounts.len() {
-            return Err(Error::internal("a wallet has as many accounts as signers"));
+        if signers.len() != keys.len() {
+            return Err(Error::internal("a wallet has as many keys as signers"));
         }
         let participants: Vec<Participant> = signers
             .into_iter()
-            .zip(accounts)
-            .map(|((name, holder), account)| Participant { name, holder, account })
+            .zip(keys)
+            .map(|((name, holder), key)| Participant { name, holder, key })
             .collect();
         check_distinct(&participants)?;
         let shown = describe(spend, threshold, &participants)?;
@@ -131,17 +128,14 @@ impl Keys {
             .map_err(Error::internal)
     }
 
-    /// The key with which `participant` signs at this place, and its path from the root.
+    /// The key with which `participant` signs at this place, and its path from the root if it has one.
     pub(crate) fn signing_key(
         &self,
         participant: &Participant,
         keychain: KeychainKind,
         index: u32,
-    ) -> Result<(PublicKey, DerivationPath)> {
-        let normal = |index| ChildNumber::from_normal_idx(index).map_err(Error::internal);
-        let tail = [normal(branch(keychain))?, normal(index)?];
-        let key = participant.account.xpub.derive_pub(&*SECP, &tail).map_err(Error::internal)?;
-        Ok((PublicKey::new(key.public_key), participant.account.path.extend(tail)))
+    ) -> Result<(PublicKey, Option<DerivationPath>)> {
+        participant.key.at(branch(keychain), index)
     }
 
     /// The key that an output of a `tr` wallet commits to: the account's key, tweaked without scripts (BIP86).
@@ -162,13 +156,7 @@ fn branch(keychain: KeychainKind) -> u32 {
 
 fn check_distinct(participants: &[Participant]) -> Result<()> {
     for (index, participant) in participants.iter().enumerate() {
-        let earlier = &participants[..index];
-        let key = &participant.account.xpub.public_key;
-        let root = participant.account.fingerprint;
-        if earlier
-            .iter()
-            .any(|other| other.account.xpub.public_key == *key || other.account.fingerprint == root)
-        {
+        if participants[..index].iter().any(|earlier| earlier.key.is_shared_with(&participant.key)) {
             return Err(Error::invalid(
                 format!("script.cosigners[{index}]"),
                 "another cosigner has the same key: one key must not count twice",
@@ -184,7 +172,7 @@ fn describe(
     participants: &[Participant],
 ) -> Result<Descriptor<DescriptorPublicKey>> {
     let mut keys =
-        participants.iter().map(|participant| multipath(&participant.account)).collect::<Result<Vec<_>>>()?;
+        participants.iter().map(|participant| participant.key.expression()).collect::<Result<Vec<_>>>()?;
     let refuse = |error: bdk_wallet::miniscript::Error| Error::invalid("script", error.to_string());
     let descriptor = match (spend, keys.pop()) {
         (Spend::Wpkh, Some(key)) if keys.is_empty() => Descriptor::new_wpkh(key),
@@ -196,20 +184,14 @@ fn describe(
         _ => return Err(Error::internal("a single-key wallet has one signer")),
     };
     let descriptor = descriptor.map_err(refuse)?;
-    debug_assert!(descriptor.for_each_key(DescriptorPublicKey::is_multipath));
+    if descriptor.for_each_key(|key| !key.is_multipath()) {
+        return Err(Error::invalid(
+            "script",
+            "every cosigner has a single key, so that all payments would come to one address: give at least one of \
+             them a bip32 key",
+        ));
+    }
     Ok(descriptor)
-}
-
-/// `[origin]xpub/<0;1>/*` (BIP389).
-fn multipath(account: &AccountXpub) -> Result<DescriptorPublicKey> {
-    let path = |index| ChildNumber::from_normal_idx(index).map(|step| DerivationPath::from(vec![step]));
-    let paths = vec![path(0).map_err(Error::internal)?, path(1).map_err(Error::internal)?];
-    Ok(DescriptorPublicKey::MultiXPub(DescriptorMultiXKey {
-        origin: Some((account.fingerprint, account.path.clone())),
-        xkey: account.xpub,
-        derivation_paths: DerivPaths::new(paths).ok_or_else(|| Error::internal("two paths are some"))?,
-        wildcard: Wildcard::Unhardened,
-    }))
 }
 
 #[cfg(test)]
@@ -220,11 +202,16 @@ mod tests {
     };
 
     use super::*;
+    use crate::origin::AccountXpub;
 
     /// The phrase of BIP84's and BIP86's vectors: "abandon" eleven times, then "about".
     const ROOT: &str = "xprv9s21ZrQH143K3GJpoapnV8SFfukcVBSfeCficPSGfubmSFDxo1kuHnLisriDvSnRRuL2Qrg5ggqHKNVpxR86QEC8w35uxmGoggxtQTPvfUu";
 
-    fn account(path: &str) -> AccountXpub {
+    fn account(path: &str) -> SignerKey {
+        SignerKey::Account(xpub(path))
+    }
+
+    fn xpub(path: &str) -> AccountXpub {
         let secp = Full::new();
         let root: Xpriv = ROOT.parse().unwrap();
         let path: DerivationPath = path.parse().unwrap();
@@ -264,7 +251,7 @@ mod tests {
             ]
         );
         let (key, path) = keys.signing_key(&keys.participants[0], KeychainKind::External, 0).unwrap();
-        assert_eq!(path.to_string(), "86'/0'/0'/0/0");
+        assert_eq!(path.unwrap().to_string(), "86'/0'/0'/0/0");
         assert_eq!(
             Keys::output_key(key).to_string(),
             "a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
@@ -316,9 +303,8 @@ mod tests {
         };
         let script =
             ScriptKind::WshSortedMulti { threshold: 1, cosigners: vec![cosigner("a"), cosigner("b")] };
-        let mut other = account("48'/0'/1'/2'");
-        other.fingerprint = [1, 2, 3, 4].into();
-        let accounts = vec![account("48'/0'/0'/2'"), other];
+        let other = AccountXpub { fingerprint: [1, 2, 3, 4].into(), ..xpub("48'/0'/1'/2'") };
+        let accounts = vec![account("48'/0'/0'/2'"), SignerKey::Account(other)];
         let reversed = accounts.iter().rev().cloned().collect();
         let (one, two) = (Keys::new(&script, accounts).unwrap(), Keys::new(&script, reversed).unwrap());
         assert_ne!(one.shown, two.shown);
@@ -349,10 +335,41 @@ mod tests {
         let script =
             ScriptKind::WshSortedMulti { threshold: 2, cosigners: vec![cosigner("a"), cosigner("b")] };
         let same_root = vec![account("48'/0'/0'/2'"), account("48'/0'/1'/2'")];
-        let mut same_key = vec![account("48'/0'/0'/2'"); 2];
-        same_key[1].fingerprint = [1, 2, 3, 4].into();
-        for accounts in [same_root, same_key] {
-            assert!(matches!(Keys::new(&script, accounts), Err(Error::Invalid { .. })));
+        let other = AccountXpub { fingerprint: [1, 2, 3, 4].into(), ..xpub("48'/0'/0'/2'") };
+        let same_key = vec![account("48'/0'/0'/2'"), SignerKey::Account(other)];
+        let single = SignerKey::Single(PublicKey::new(xpub("48'/0'/0'/2'").xpub.public_key));
+        let the_accounts_own = vec![account("48'/0'/0'/2'"), single.clone()];
+        for keys in [same_root, same_key, the_accounts_own, vec![single.clone(), single]] {
+            assert!(matches!(Keys::new(&script, keys), Err(Error::Invalid { .. })));
         }
+    }
+
+    #[test]
+    fn a_single_key_is_the_same_at_every_address_and_never_the_only_one() {
+        use crate::info::Cosigner;
+        let cosigner = |name: &str| Cosigner {
+            name: name.into(),
+            signer: Signer::Active { key: KeyId::new(), account: 0 },
+        };
+        let script =
+            ScriptKind::WshSortedMulti { threshold: 2, cosigners: vec![cosigner("a"), cosigner("b")] };
+        let single = |path: &str| PublicKey::new(xpub(path).xpub.public_key);
+        let key = single("m/7");
+        let keys = vec![account("48'/0'/0'/2'"), SignerKey::Single(key)];
+        let stored: Vec<SignerKey> = serde_json::from_str(&serde_json::to_string(&keys).unwrap()).unwrap();
+        assert_eq!(stored, keys);
+        let keys = Keys::new(&script, keys).unwrap();
+        assert!(keys.shown.contains(&format!(",{key})")), "{}", keys.shown);
+        for (keychain, index) in [(KeychainKind::External, 0), (KeychainKind::Internal, 9)] {
+            let (at, path) = keys.signing_key(&keys.participants[1], keychain, index).unwrap();
+            assert_eq!((at, path), (key, None));
+            let script = keys.at(keychain, index).unwrap().derived_descriptor(&*SECP).unwrap();
+            assert!(script.explicit_script().unwrap().to_hex_string().contains(&key.to_string()));
+        }
+        let [one, two, _] = addresses(&keys);
+        assert_ne!(one, two);
+        let only = vec![SignerKey::Single(key), SignerKey::Single(single("m/8"))];
+        let error = Keys::new(&script, only).unwrap_err().to_string();
+        assert!(error.contains("bip32 key"), "{error}");
     }
 }

@@ -67,16 +67,16 @@ pub struct Cosigner {
 pub enum Signer {
     /// A key of our keyring that signs when an operation executes.
     Active {
-        /// The HD key.
+        /// An HD key, or a single `secp256k1` key, which is the same for every address.
         key: KeyId,
-        /// The account number, below 2^31.
+        /// The account number, below 2^31; 0 for a single key.
         account: u32,
     },
     /// A key of our keyring that is kept for recovery and never signs by itself.
     Reserve {
-        /// The HD key.
+        /// An HD key, or a single `secp256k1` key, which is the same for every address.
         key: KeyId,
-        /// The account number, below 2^31.
+        /// The account number, below 2^31; 0 for a single key.
         account: u32,
     },
     /// A key that somebody else holds: `[fingerprint/48h/1h/0h/2h]tpub…` (BIP380).

@@ -21,6 +21,7 @@ mod psbt;
 mod reserve;
 mod rows;
 mod select;
+mod signer_key;
 mod sink;
 mod state;
 mod status;

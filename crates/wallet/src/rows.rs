@@ -8,7 +8,7 @@ use bitcoin::{Address, OutPoint};
 use crate::{
     error::{Error, Result},
     info::{AddressInfo, ScriptKind, WalletInfo},
-    origin::AccountXpub,
+    signer_key::SignerKey,
 };
 
 /// The tables of this crate.
@@ -21,7 +21,7 @@ const PIECES: usize = 32;
 /// A wallet as it is stored.
 pub(crate) struct WalletRow {
     pub(crate) info: WalletInfo,
-    pub(crate) accounts: Vec<AccountXpub>,
+    pub(crate) keys: Vec<SignerKey>,
 }
 
 const COLUMNS: &str = "id, name, network, script, accounts, descriptor, birthday, created_at";
@@ -38,7 +38,7 @@ fn wallet(row: &Row<'_>) -> Result<WalletRow> {
             created_at: row.get("created_at")?,
             birthday_height: row.get("birthday")?,
         },
-        accounts: row.json("accounts")?,
+        keys: row.json("accounts")?,
     })
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn descriptor_taken(tx: &TenantTx<'_>, descriptor: &str) -> Result<bo
     Ok(found.is_some())
 }
 
-pub(crate) fn insert_wallet(tx: &TenantTx<'_>, info: &WalletInfo, accounts: &[AccountXpub]) -> Result<()> {
+pub(crate) fn insert_wallet(tx: &TenantTx<'_>, info: &WalletInfo, keys: &[SignerKey]) -> Result<()> {
     if name_taken(tx, &info.name)? {
         return Err(Error::NameTaken(info.name.clone()));
     }
@@ -74,7 +74,7 @@ pub(crate) fn insert_wallet(tx: &TenantTx<'_>, info: &WalletInfo, accounts: &[Ac
          VALUES (:tenant, :id, :name, :network, :script, :accounts, :descriptor, :birthday, :created_at)",
         &params! {
             "id" => info.id, "name" => &info.name, "network" => info.network, "script" => json(&info.script)?,
-            "accounts" => json(accounts)?, "descriptor" => &info.descriptor,
+            "accounts" => json(keys)?, "descriptor" => &info.descriptor,
             "birthday" => info.birthday_height, "created_at" => info.created_at,
         },
     )?;

@@ -10,8 +10,8 @@ use std::{
     },
 };
 
-use anya_keys::{Algorithm, KeyInfo, KeySpec, Keyring};
-use anya_primitives::{Clock, Network, TenantId, WalletId};
+use anya_keys::{Algorithm, KeyInfo, KeySpec, Keyring, PublicMaterial};
+use anya_primitives::{Clock, KeyId, Network, TenantId, WalletId};
 use anya_store::{Index, Ledger, TenantTx};
 use bdk_wallet::{ChangeSet, KeychainKind};
 use bitcoin::{Address as BitcoinAddress, ScriptBuf, Transaction, Txid};
@@ -26,6 +26,7 @@ use crate::{
     },
     origin::{AccountXpub, multisig_path, single_path},
     rows::{self, WalletRow},
+    signer_key::SignerKey,
     state::State,
     view::View,
     watch::{Address, Watch},
@@ -100,7 +101,7 @@ impl Wallets {
         let mut slots = BTreeMap::new();
         let mut watch = Watch::new(index);
         let mut last_seen = 0;
-        for (tenant, WalletRow { info, accounts }) in stored {
+        for (tenant, WalletRow { info, keys }) in stored {
             if info.network != network {
                 let reason = format!("it is a wallet of {}, not of {network}", info.network);
                 return Err(Error::Damaged { wallet: info.id, reason });
@@ -110,7 +111,7 @@ impl Wallets {
             let changes = rows::merged(id, &pieces)?;
             let seen = changes.tx_graph.last_seen.values().chain(changes.tx_graph.last_evicted.values());
             last_seen = seen.copied().fold(last_seen, u64::max);
-            let keys = Keys::new(&info.script, accounts)?;
+            let keys = Keys::new(&info.script, keys)?;
             if keys.shown != info.descriptor {
                 return Err(Error::Damaged { wallet: info.id, reason: "its descriptor differs".into() });
             }
@@ -151,7 +152,7 @@ impl Wallets {
         E: From<Error> + From<anya_store::Error> + Send + 'static,
         R: FnOnce(&TenantTx<'_>, &WalletInfo) -> Result<(), E> + Send + 'static,
     {
-        let (keys, accounts) = self.inner.prepare(tenant, &new).await?;
+        let (keys, held) = self.inner.prepare(tenant, &new).await?;
         let inner = Arc::clone(&self.inner);
         whole(async move {
             let _turn = inner.turn.lock().await;
@@ -169,7 +170,7 @@ impl Wallets {
             inner
                 .ledger
                 .write(tenant, move |tx| {
-                    rows::insert_wallet(tx, &stored, &accounts)?;
+                    rows::insert_wallet(tx, &stored, &held)?;
                     record(tx, &stored)
                 })
                 .await?;
@@ -397,45 +398,61 @@ impl Inner {
     }
 
     /// The keys that a new wallet is made of.
-    async fn prepare(&self, tenant: TenantId, new: &NewWallet) -> Result<(Keys, Vec<AccountXpub>)> {
+    async fn prepare(&self, tenant: TenantId, new: &NewWallet) -> Result<(Keys, Vec<SignerKey>)> {
         new.check()?;
-        let mut accounts = Vec::new();
+        let mut keys = Vec::new();
         match &new.script {
             ScriptKind::Wpkh { key, account } => {
                 let path = single_path(84, self.network, *account).map_err(Error::internal)?;
-                accounts.push(self.account(tenant, *key, path, Algorithm::EcdsaSecp256k1).await?);
+                keys.push(self.account(tenant, *key, path, Algorithm::EcdsaSecp256k1).await?);
             }
             ScriptKind::Tr { key, account } => {
                 let path = single_path(86, self.network, *account).map_err(Error::internal)?;
-                accounts.push(self.account(tenant, *key, path, Algorithm::SchnorrSecp256k1).await?);
+                keys.push(self.account(tenant, *key, path, Algorithm::SchnorrSecp256k1).await?);
             }
             ScriptKind::WshSortedMulti { cosigners, .. } => {
                 for (index, cosigner) in cosigners.iter().enumerate() {
-                    accounts.push(match &cosigner.signer {
+                    keys.push(match &cosigner.signer {
                         Signer::Active { key, account } | Signer::Reserve { key, account } => {
-                            let path = multisig_path(self.network, *account).map_err(Error::internal)?;
-                            self.account(tenant, *key, path, Algorithm::EcdsaSecp256k1).await?
+                            let field = format!("script.cosigners[{index}].signer");
+                            self.cosigner(tenant, *key, *account, &field).await?
                         }
                         Signer::Outside { xpub } => {
-                            AccountXpub::parse_cosigner(xpub, self.network).map_err(|reason| {
+                            let account = AccountXpub::parse_cosigner(xpub, self.network);
+                            SignerKey::Account(account.map_err(|reason| {
                                 Error::invalid(format!("script.cosigners[{index}].signer.xpub"), reason)
-                            })?
+                            })?)
                         }
                     });
                 }
             }
         }
         // What a cosigner typed is kept in one spelling, so that one wallet has one descriptor.
-        Ok((Keys::new(&new.script, accounts.clone())?, accounts))
+        Ok((Keys::new(&new.script, keys.clone())?, keys))
+    }
+
+    /// A cosigner's key: an account of a root, or the one key that a device which derives none holds.
+    async fn cosigner(&self, tenant: TenantId, key: KeyId, account: u32, field: &str) -> Result<SignerKey> {
+        let info = self.keyring.get(tenant, key).await?;
+        let PublicMaterial::Secp256k1 { public_key } = info.public else {
+            let path = multisig_path(self.network, account).map_err(Error::internal)?;
+            return self.account(tenant, key, path, Algorithm::EcdsaSecp256k1).await;
+        };
+        if account != 0 {
+            let reason = "a secp256k1 key has no accounts: leave it out, or name a bip32 key";
+            return Err(Error::invalid(format!("{field}.account"), reason));
+        }
+        self.suits(&info, Algorithm::EcdsaSecp256k1)?;
+        Ok(SignerKey::Single(bitcoin::PublicKey::new(public_key)))
     }
 
     async fn account(
         &self,
         tenant: TenantId,
-        key: anya_primitives::KeyId,
+        key: KeyId,
         path: bitcoin::bip32::DerivationPath,
         algorithm: Algorithm,
-    ) -> Result<AccountXpub> {
+    ) -> Result<SignerKey> {
         let info = self.keyring.get(tenant, key).await?;
         // What is no root has no accounts, which is what the keyring says of it below.
         if info.spec == KeySpec::Bip32Seed {
@@ -444,7 +461,7 @@ impl Inner {
         let account = self.keyring.account_xpub(tenant, key, &path).await?;
         let mut xpub = account.xpub;
         xpub.network = bitcoin::NetworkKind::from(bitcoin::Network::from(self.network));
-        Ok(AccountXpub { fingerprint: account.fingerprint, path, xpub })
+        Ok(SignerKey::Account(AccountXpub { fingerprint: account.fingerprint, path, xpub }))
     }
 
     /// Whether a key can sign for a wallet whose scripts need `algorithm`: wherever it is, and never without an approval.

@@ -6,12 +6,15 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use anya_chain::{BroadcastOutcome, ChainSource, Follower, FollowerConfig, NodeSource, RpcAuth, RpcConfig};
+use anya_keys::{KeySpec, NewKey, Residence};
+use anya_pkcs11::{Pkcs11Config, Pkcs11Provider, Profile, TokenSelector, UserKind, WorkerCommand};
+use anya_pkcs11_chaos::SoftHsm;
 use anya_primitives::{Amount, FeeRate, Network, OperationId, SystemClock, WalletId};
 use anya_testkit::{Bitcoind, Options, bitcoind::MINER};
-use anya_wallet::{Draft, DraftBump, DraftCpfp, Terms, TxStatus, parse_psbt};
+use anya_wallet::{Cosigner, Draft, DraftBump, DraftCpfp, ScriptKind, Signer, Terms, TxStatus, parse_psbt};
 use bitcoin::{Address, Transaction, Txid};
 use serde_json::{Value, json};
-use support::{House, RATE, sat, terms};
+use support::{House, Outsider, RATE, sat, terms};
 
 struct World {
     house: House,
@@ -99,12 +102,12 @@ fn miner_script(world: &World) -> Address {
 }
 
 /// The node's own wallet as a cosigner: its key at m/48'/1'/0'/2', and the descriptor of ours imported.
-struct Cosigner {
+struct NodeSigner {
     node_wallet: &'static str,
     seed: support::Outsider,
 }
 
-impl Cosigner {
+impl NodeSigner {
     fn new() -> Self {
         Self { node_wallet: "cosigner", seed: support::Outsider::new(77) }
     }
@@ -219,7 +222,7 @@ async fn single_keys_go_the_whole_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_multisig_goes_the_whole_way_with_the_nodes_wallet_as_cosigner() {
     let world = World::new().await;
-    let cosigner = Cosigner::new();
+    let cosigner = NodeSigner::new();
     let wallet = world.house.multisig(&cosigner.seed.xpub()).await;
     let descriptor = world.house.wallets.get(world.house.tenant, wallet).unwrap().descriptor;
     cosigner.import(&world.node, &descriptor);
@@ -235,6 +238,70 @@ async fn a_multisig_goes_the_whole_way_with_the_nodes_wallet_as_cosigner() {
         wallets.finalize(tenant, wallet, &both.psbt, terms).await.unwrap()
     };
     whole_way(world, wallet, finish).await;
+}
+
+/// A key of a real PKCS#11 device, which neither leaves it nor derives others, beside a phrase's and a stranger's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_never_leaves_its_device_is_a_cosigner() {
+    let world = World::new().await;
+    let (tenant, wallets, keyring) = (world.house.tenant, &world.house.wallets, &world.house.keyring);
+    let hsm = SoftHsm::new().unwrap();
+    let worker = anya_testkit::program("anya-pkcs11", "anya-pkcs11-worker", &["pkcs11", "provider"]);
+    let device = Pkcs11Provider::open(Pkcs11Config {
+        name: "device".to_owned(),
+        module: hsm.module().to_owned(),
+        profile: Profile::named("softhsm2").unwrap(),
+        token: TokenSelector::Label(hsm.token().label.clone()),
+        pin: hsm.token().pin.clone().into(),
+        user: UserKind::User,
+        initialize_args: None,
+        env: hsm
+            .env()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into_string().unwrap()))
+            .collect(),
+        sessions: 2,
+        worker: WorkerCommand::program(worker),
+        standby: false,
+    });
+    keyring.attach(Arc::new(device.await.unwrap())).await.unwrap();
+    let new = NewKey::new("native", KeySpec::Secp256k1, "device");
+    let key = keyring.generate(tenant, new, |_, _| Ok::<_, anya_keys::Error>(())).await.unwrap();
+    assert_eq!(key.replicas[0].residence, Residence::Device);
+    let outsider = Outsider::new(8);
+    let phrase = world.house.key("phrase").await;
+    let cosigner = |name: &str, signer| Cosigner { name: name.to_owned(), signer };
+    let script = ScriptKind::WshSortedMulti {
+        threshold: 2,
+        cosigners: vec![
+            cosigner("native", Signer::Active { key: key.id, account: 0 }),
+            cosigner("phrase", Signer::Reserve { key: phrase, account: 0 }),
+            cosigner("outside", Signer::Outside { xpub: outsider.xpub() }),
+        ],
+    };
+    let wallet = world.house.make("native", script).await.unwrap();
+    // The node reads the same addresses out of the descriptor.
+    let shown = world.node.rpc("deriveaddresses", json!([wallet.descriptor, [0, 1]])).unwrap();
+    let wallet = wallet.id;
+    for index in 0..2 {
+        assert_eq!(shown[0][index], json!(world.house.address(wallet).await.to_string()));
+    }
+    for amount in [300_000, 200_000] {
+        world.fund(wallet, amount).await;
+    }
+    world.mine(1).await;
+    let recipient = miner_script(&world).script_pubkey();
+    let (draft, terms) = world.house.reserved(wallet, vec![(recipient, sat(400_000))]).await;
+    let ours = world.house.sign(wallet, &draft.psbt, &terms).await.unwrap();
+    assert_eq!((ours.signed.as_slice(), ours.needed), (&["native".to_owned()][..], 1));
+    let theirs = outsider.sign(&ours.psbt);
+    let both = wallets.combine(tenant, wallet, &ours.psbt, &theirs).await.unwrap();
+    assert!(both.complete, "{:?}", both.missing);
+    let transaction = wallets.finalize(tenant, wallet, &both.psbt, &terms).await.unwrap();
+    assert_eq!(transaction.input.len(), 2);
+    world.broadcast(&transaction).await;
+    world.mine(1).await;
+    assert!(matches!(world.status(wallet, draft.txid).await, TxStatus::Confirmed { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -141,3 +141,40 @@ async fn a_key_s_own_rules_count_as_well() {
     let refused = house.make("shared", script).await.unwrap_err();
     assert_eq!((refused.kind(), refused.field()), (ErrorKind::Invalid, Some("script")));
 }
+
+#[tokio::test]
+async fn a_key_that_derives_none_is_a_cosigner_among_others_and_nothing_else() {
+    let house = House::new().await;
+    let single = |name| NewKey::new(name, KeySpec::Secp256k1, SOFTWARE);
+    let (key, other) = (make(&house, single("one")).await, make(&house, single("other")).await);
+    let outsider = Outsider::new(1).xpub();
+    let cosigner = |name: &str, signer| Cosigner { name: name.to_owned(), signer };
+    let script = |one: Signer, two: Signer| ScriptKind::WshSortedMulti {
+        threshold: 2,
+        cosigners: vec![cosigner("one", one), cosigner("two", two)],
+    };
+    let active = |key, account| Signer::Active { key, account };
+    let outside = || Signer::Outside { xpub: outsider.clone() };
+    let wallet = house.make("good", script(active(key, 0), outside())).await.unwrap();
+    // What was stored is what was made.
+    let house = house.restarted().await;
+    assert_eq!(house.wallets.get(house.tenant, wallet.id).unwrap(), wallet);
+
+    let direct = KeyUsage { direct: true, ..KeyUsage::default() };
+    let direct = make(&house, NewKey { usage: direct, ..single("direct") }).await;
+    let schnorr = KeyUsage { algorithms: Some(vec![Algorithm::SchnorrSecp256k1]), ..KeyUsage::default() };
+    let schnorr = make(&house, NewKey { usage: schnorr, ..single("schnorr") }).await;
+    let refusals = [
+        (script(active(key, 1), outside()), Some("script.cosigners[0].signer.account")),
+        (script(active(direct, 0), outside()), Some("script")),
+        (script(active(schnorr, 0), outside()), Some("script")),
+        (script(active(key, 0), active(other, 0)), Some("script")),
+    ];
+    for (script, field) in refusals {
+        let refused = house.make("refused", script).await.unwrap_err();
+        assert_eq!(refused.field(), field, "{refused}");
+    }
+    for script in [ScriptKind::Wpkh { key, account: 0 }, ScriptKind::Tr { key, account: 0 }] {
+        house.make("alone", script).await.unwrap_err();
+    }
+}

@@ -78,7 +78,7 @@ pub(crate) struct Create {
     /// How many must sign (multisig)
     #[arg(long, value_name = "M", required_if_eq("script", "multisig"))]
     threshold: Option<u32>,
-    /// Who may sign (multisig); repeated
+    /// Who may sign (multisig); repeated. KEY is a bip32 key, or a secp256k1 key that never leaves its device
     #[arg(long = "cosigner", value_name = "NAME=SIGNER", value_parser = cosigner, required_if_eq("script", "multisig"))]
     cosigners: Vec<NewCosigner>,
 }

@@ -31,6 +31,7 @@ use crate::{
     descriptor::{Keys, Spend},
     draft::Recipient,
     error::{Error, Result},
+    signer_key::SignerKey,
     state::State,
 };
 
@@ -141,8 +142,9 @@ pub(crate) fn blank(transaction: &Transaction, keys: &Keys, state: &State) -> Re
     if keys.spend == Spend::Wsh {
         // Signing devices tell by these whether they know the wallet.
         for participant in &keys.participants {
-            let account = &participant.account;
-            psbt.xpub.insert(account.xpub, (account.fingerprint, account.path.clone()));
+            if let SignerKey::Account(account) = &participant.key {
+                psbt.xpub.insert(account.xpub, (account.fingerprint, account.path.clone()));
+            }
         }
     }
     Ok(psbt)

@@ -18,7 +18,7 @@ struct Task {
     participant: usize,
     key: KeyId,
     public: PublicKey,
-    path: DerivationPath,
+    path: Option<DerivationPath>,
     digest: [u8; 32],
 }
 
@@ -112,7 +112,7 @@ impl Wallets {
             .iter()
             .map(|task| SignRequest {
                 algorithm,
-                path: Some(task.path.clone()),
+                path: task.path.clone(),
                 message: Message::Digest(task.digest),
             })
             .collect();

@@ -48,12 +48,12 @@ impl<'a> Bench<'a> {
         Ok(Self { transaction, keys, spent, prevouts, empty, good })
     }
 
-    /// What `participant` signs for `input`, with which key, and where that key is.
+    /// What `participant` signs for `input`, with which key, and where in its tree that is, if it has one.
     pub(super) fn task(
         &self,
         input: usize,
         participant: &Participant,
-    ) -> Result<(PublicKey, DerivationPath)> {
+    ) -> Result<(PublicKey, Option<DerivationPath>)> {
         let coin = self.coin(input)?;
         self.keys.signing_key(participant, coin.keychain, coin.index)
     }
