@@ -1,21 +1,22 @@
 //! The extractor: the transaction that goes out.
 
 use bitcoin::{
-    EcdsaSighashType, FeeRate, ScriptBuf, TapLeafHash, Transaction, TxOut, Witness,
+    EcdsaSighashType, FeeRate, Script, ScriptBuf, TapLeafHash, Transaction, TxOut, Witness,
     hashes::Hash as _,
     secp256k1::Message,
     sighash::{Prevouts, SighashCache},
-    taproot::LeafVersion,
+    taproot::{ControlBlock, LeafVersion},
 };
-use miniscript::interpreter::{Interpreter, KeySigPair};
+use miniscript::interpreter::{Error as InterpreterError, Interpreter, KeySigPair};
 
 use crate::{
     SECP,
     check::{Amounts, check},
-    error::{Error, Result},
+    error::{Error, Fault, Result},
     model::Psbt,
     script,
     sighash::SighashPolicy,
+    spend::output_key,
 };
 
 /// The cap on fee rates that nodes themselves have when none is given: 10,000 sat/vB (0.1 BTC/kvB).
@@ -51,7 +52,7 @@ pub fn extract(psbt: &Psbt, policy: &SighashPolicy, cap: FeeRate) -> Result<Extr
         txin.witness = input.map.final_script_witness.clone().unwrap_or_default();
     }
     let spent = crate::spend::all_spent(psbt)?;
-    run(&transaction, &spent, policy)?;
+    run_scripts(&transaction, &spent, policy)?;
     let weight = transaction.weight();
     let fee_rate = amounts.fee.div_by_weight_ceil(weight).unwrap_or(FeeRate::MAX);
     if fee_rate > cap {
@@ -60,12 +61,22 @@ pub fn extract(psbt: &Psbt, policy: &SighashPolicy, cap: FeeRate) -> Result<Extr
     Ok(Extracted { transaction, amounts, fee_rate })
 }
 
-/// Runs the scripts of all inputs.
-fn run(transaction: &Transaction, spent: &[TxOut], policy: &SighashPolicy) -> Result<()> {
+/// Runs the scripts of all inputs of a signed transaction against the outputs that they spend, in the order of the inputs,
+/// and verifies every signature: of an allowed type, valid, and with a low S.
+///
+/// # Errors
+/// [`Error::Unsatisfied`], [`Error::SighashRefused`]; [`Error::Different`] when an output is missing; [`Error::Faulty`] with [`Fault::UnknownKind`] or [`Fault::Script`] when
+/// a script is none that can be run here, so that nothing is known.
+pub fn run_scripts(transaction: &Transaction, spent: &[TxOut], policy: &SighashPolicy) -> Result<()> {
+    if transaction.input.len() != spent.len() {
+        return Err(Error::Different("there are not as many spent outputs as inputs"));
+    }
     let mut cache = SighashCache::new(transaction);
     for (number, (txin, txout)) in transaction.input.iter().zip(spent).enumerate() {
         let unsatisfied = |reason: String| Error::Unsatisfied { input: number, reason };
-        let hidden = hidden_script(&txout.script_pubkey, &txin.script_sig, &txin.witness);
+        // Hashes first: what the output does not commit to is not worth reading.
+        let hidden = hidden_script(&txout.script_pubkey, &txin.script_sig, &txin.witness)
+            .map_err(|reason| unsatisfied(reason.to_owned()))?;
         if let Some(script) = &hidden {
             script::bounded(script, txout.script_pubkey.is_p2tr())
                 .map_err(|fault| Error::input(number, fault))?;
@@ -77,7 +88,10 @@ fn run(transaction: &Transaction, spent: &[TxOut], policy: &SighashPolicy) -> Re
             txin.sequence,
             transaction.lock_time,
         )
-        .map_err(|error| unsatisfied(error.to_string()))?;
+        .map_err(|error| match error {
+            InterpreterError::Miniscript(_) => Error::input(number, Fault::UnknownKind),
+            error => unsatisfied(error.to_string()),
+        })?;
         let script = Some(hidden.as_ref().unwrap_or(&txout.script_pubkey));
         let mut refused = None;
         let verify = |pair: &KeySigPair| {
@@ -103,21 +117,40 @@ fn run(transaction: &Transaction, spent: &[TxOut], policy: &SighashPolicy) -> Re
     Ok(())
 }
 
-/// The script that the output commits to without showing it, where there is one.
-fn hidden_script(script_pubkey: &ScriptBuf, script_sig: &ScriptBuf, witness: &Witness) -> Option<ScriptBuf> {
-    let from_witness = |script: &bitcoin::Script| {
-        let last = || witness.last().map(|script| ScriptBuf::from_bytes(script.to_vec()));
-        script.is_p2wsh().then(last).flatten()
+/// The script that the output commits to without showing it, where there is one; the error says that it is another.
+fn hidden_script(
+    script_pubkey: &ScriptBuf,
+    script_sig: &ScriptBuf,
+    witness: &Witness,
+) -> Result<Option<ScriptBuf>, &'static str> {
+    let from_witness = |program: &Script| match witness.last().map(Script::from_bytes) {
+        Some(script) if script.to_p2wsh() == *program => Ok(Some(script.to_owned())),
+        _ => Err("the witness script is not the one that the output commits to"),
     };
     if script_pubkey.is_p2tr() {
-        let leaf = witness.taproot_leaf_script()?;
-        return (leaf.version == LeafVersion::TapScript).then(|| leaf.script.to_owned());
+        let Some(leaf) = witness.taproot_leaf_script() else { return Ok(None) };
+        let control = witness.taproot_control_block().and_then(|bytes| ControlBlock::decode(bytes).ok());
+        let committed = control.zip(output_key(script_pubkey)).is_some_and(|(control, key)| {
+            leaf.version == LeafVersion::TapScript
+                && control.verify_taproot_commitment(&SECP, key, leaf.script)
+        });
+        return if committed {
+            Ok(Some(leaf.script.to_owned()))
+        } else {
+            Err("the leaf is not one of the output")
+        };
     }
     if script_pubkey.is_p2sh() {
-        let redeem = script_sig.redeem_script()?;
-        return from_witness(redeem).or_else(|| Some(redeem.to_owned()));
+        return match script_sig.redeem_script() {
+            Some(redeem) if redeem.to_p2sh() != *script_pubkey => {
+                Err("the redeem script is not the one that the output commits to")
+            }
+            Some(redeem) if redeem.is_p2wsh() => from_witness(redeem),
+            Some(redeem) => Ok(Some(redeem.to_owned())),
+            None => Err("the redeem script is missing"),
+        };
     }
-    from_witness(script_pubkey)
+    if script_pubkey.is_p2wsh() { from_witness(script_pubkey) } else { Ok(None) }
 }
 
 fn verify(
@@ -144,9 +177,12 @@ fn verify(
                     .and_then(|value| cache.p2wsh_signature_hash(number, script, value, kind).ok())
                     .map(|hash| hash.to_byte_array())
             };
-            digest.is_some_and(|digest| {
-                SECP.verify_ecdsa(&Message::from_digest(digest), &signature.signature, &key.inner).is_ok()
-            })
+            let mut low = signature.signature;
+            low.normalize_s();
+            low == signature.signature
+                && digest.is_some_and(|digest| {
+                    SECP.verify_ecdsa(&Message::from_digest(digest), &signature.signature, &key.inner).is_ok()
+                })
         }
         KeySigPair::Schnorr(key, signature) => {
             let prevouts = Prevouts::All(spent);

@@ -44,7 +44,7 @@ pub use describe::{Description, InputLine, LockMeaning, OutputLine, Recipient, W
 pub use digest::{Digest, Sighashes, Signature, Signer};
 pub use error::{Error, Fault, Place, Result};
 pub use estimate::{Weighed, weigh};
-pub use extract::{Extracted, MAX_FEE_RATE, extract};
+pub use extract::{Extracted, MAX_FEE_RATE, extract, run_scripts};
 pub use finalize::{Finalized, finalize};
 pub use model::{Input, Modifiable, Output, Psbt, Version};
 pub use owner::{Owned, Owner};

@@ -8,7 +8,7 @@ use super::manifests::{self, Package};
 use crate::error::Error;
 
 /// The floor of each room, lowest first. Rooms that share a floor do not know each other.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["anya-primitives"],
     &["anya-api"],
     &["anya-config", "anya-telemetry"],
@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 13] = [
     &["anya-keys"],
     &["anya-chain"],
     &["anya-psbt", "anya-descriptor"],
+    &["anya-message"],
     &["anya-wallet"],
     &["anya-treasury"],
     &["anya-server", "anya-client"],
