@@ -119,7 +119,7 @@ impl NodeSource {
     }
 
     async fn in_mempool(&self, txid: &Txid) -> Result<bool, Error> {
-        let entry = self.rpc.call::<Value>(Call::read("getmempoolentry", json!([txid]))).await;
+        let entry = self.rpc.look_up::<Value>("getmempoolentry", json!([txid])).await;
         Ok(known(entry)?.is_some())
     }
 }
@@ -149,7 +149,7 @@ impl ChainSource for NodeSource {
 
     async fn block_hash(&self, height: u32) -> Result<Option<BlockHash>, Error> {
         self.ready().await?;
-        match self.rpc.call(Call::read("getblockhash", json!([height]))).await {
+        match self.rpc.look_up("getblockhash", json!([height])).await {
             Ok(hash) => Ok(Some(hash)),
             Err(Error::Rpc { code: INVALID_PARAMETER, .. }) => Ok(None),
             Err(error) => Err(error),
@@ -158,7 +158,7 @@ impl ChainSource for NodeSource {
 
     async fn header(&self, hash: &BlockHash) -> Result<HeaderInfo, Error> {
         self.ready().await?;
-        let answer = self.rpc.call::<Header>(Call::read("getblockheader", json!([hash, true]))).await;
+        let answer = self.rpc.look_up::<Header>("getblockheader", json!([hash, true])).await;
         let header = known(answer)?.ok_or(Error::UnknownBlock { hash: *hash })?;
         Ok(HeaderInfo {
             height: header.height,

@@ -37,6 +37,12 @@ pub(super) fn batch(first: u64, method: &str, params: &[Value]) -> Bytes {
     Value::Array(calls).to_string().into()
 }
 
+/// A batch of different methods.
+pub(super) fn mixed<'a>(first: u64, calls: impl Iterator<Item = (&'a str, &'a Value)>) -> Bytes {
+    let calls = (first..).zip(calls).map(|(id, (method, params))| object(id, method, params)).collect();
+    Value::Array(calls).to_string().into()
+}
+
 fn object(id: u64, method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
@@ -62,6 +68,17 @@ pub(super) fn read_batch<T: DeserializeOwned>(
     status: StatusCode,
     body: &[u8],
 ) -> Result<Vec<Result<T, Error>>, Error> {
+    read_mixed(&vec![method; count], first, status, body)
+}
+
+/// The same for calls of different methods.
+pub(super) fn read_mixed<T: DeserializeOwned>(
+    methods: &[&str],
+    first: u64,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<Vec<Result<T, Error>>, Error> {
+    let method = methods.first().copied().unwrap_or("a batch");
     // A node that cannot execute the batch at all answers with one object.
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
         let answer: Answer = parse(method, status, body)?;
@@ -69,14 +86,12 @@ pub(super) fn read_batch<T: DeserializeOwned>(
         return Err(refused.unwrap_or_else(|| Error::bad_answer(method, "one answer to a batch")));
     }
     let answers: Vec<Answer> = parse(method, status, body)?;
-    let mut results: Vec<Option<Result<T, Error>>> = (0..count).map(|_| None).collect();
+    let mut results: Vec<Option<Result<T, Error>>> = methods.iter().map(|_| None).collect();
     for answer in answers {
-        let place = answer
-            .id
-            .as_u64()
-            .and_then(|id| usize::try_from(id.checked_sub(first)?).ok())
-            .and_then(|index| results.get_mut(index))
-            .filter(|place| place.is_none())
+        let index = answer.id.as_u64().and_then(|id| usize::try_from(id.checked_sub(first)?).ok());
+        let (place, method) = index
+            .and_then(|index| Some((results.get_mut(index)?, methods.get(index)?)))
+            .filter(|(place, _)| place.is_none())
             .ok_or_else(|| Error::bad_answer(method, "it answers another call"))?;
         *place = Some(read(method, answer));
     }
@@ -84,6 +99,11 @@ pub(super) fn read_batch<T: DeserializeOwned>(
         .into_iter()
         .collect::<Option<_>>()
         .ok_or_else(|| Error::bad_answer(method, "an answer is missing"))
+}
+
+/// A result as the type that is wanted.
+pub(super) fn typed<T: DeserializeOwned>(method: &str, result: Value) -> Result<T, Error> {
+    serde_json::from_value(result).map_err(|error| Error::bad_answer(method, printable(&error.to_string())))
 }
 
 fn parse<T: DeserializeOwned>(method: &str, status: StatusCode, body: &[u8]) -> Result<T, Error> {
@@ -101,8 +121,7 @@ fn read<T: DeserializeOwned>(method: &str, answer: Answer) -> Result<T, Error> {
         Some(ErrorObject { code, message }) => {
             Err(Error::Rpc { method: method.to_owned(), code, message: printable(&message) })
         }
-        None => serde_json::from_value(answer.result)
-            .map_err(|error| Error::bad_answer(method, printable(&error.to_string()))),
+        None => typed(method, answer.result),
     }
 }
 

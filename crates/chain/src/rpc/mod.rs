@@ -4,6 +4,7 @@ mod auth;
 mod config;
 mod http;
 mod limit;
+mod lookups;
 mod message;
 
 use std::{
@@ -72,6 +73,7 @@ pub struct BitcoinRpc {
     http: Arc<Http>,
     timeouts: Timeouts,
     next_id: Arc<AtomicU64>,
+    lookups: Arc<lookups::Lookups>,
     patient: bool,
 }
 
@@ -86,6 +88,7 @@ impl BitcoinRpc {
             http: Arc::new(http),
             timeouts: config.timeouts,
             next_id: Arc::new(AtomicU64::new(1)),
+            lookups: lookups::shared(),
             patient: true,
         })
     }
@@ -129,6 +132,16 @@ impl BitcoinRpc {
         let call = Call::read(method, Value::Null).large();
         let (status, body) = self.http.post(&self.bounds(&call), request).await?;
         message::read_batch(method, first, count, status, &body)
+    }
+
+    async fn mixed(&self, lookups: &[lookups::Lookup]) -> Result<Vec<Result<Value, Error>>, Error> {
+        let first = self.next_id.fetch_add(lookups.len() as u64, Ordering::Relaxed);
+        let calls = lookups.iter().map(|lookup| (lookup.method, &lookup.params));
+        let request = message::mixed(first, calls.clone());
+        let call = Call::read("a batch of look-ups", Value::Null);
+        let (status, body) = self.http.post(&self.bounds(&call), request).await?;
+        let methods: Vec<&str> = calls.map(|(method, _)| method).collect();
+        message::read_mixed(&methods, first, status, &body)
     }
 
     /// How many calls the node bears at a time, as found so far.

@@ -157,7 +157,10 @@ async fn serve(stream: TcpStream, behaviour: &Behaviour, asked: &AtomicU32) -> O
 
 fn answer_in_batch(behaviour: &Behaviour, call: &Value) -> Value {
     match behaviour(call["method"].as_str().unwrap_or_default(), &call["params"]) {
-        Reply::Result(result) => json!({"jsonrpc": "2.0", "id": call["id"], "result": result}),
+        // Within a batch nothing is late.
+        Reply::Result(result) | Reply::Late(_, result) => {
+            json!({"jsonrpc": "2.0", "id": call["id"], "result": result})
+        }
         Reply::Error(code, message) => {
             json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": code, "message": message}})
         }
