@@ -1,7 +1,7 @@
 //! How the server is put together, in the order in which its parts need each other, and taken apart again.
 //!
 //! The data folder is locked first: what follows is ours alone. Addresses are bound before secrets are opened, so that a
-//! port in use costs nothing. The node is not asked: a server starts without it, and says so in its status.
+//! port in use costs nothing. No node is waited for: a server starts without one, and says so in its status.
 
 use std::{
     path::Path,
@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anya_chain::{ChainSource, NodeSource, RpcAuth, RpcConfig, Timeouts};
-use anya_config::{Config, NodeAuth};
+use anya_chain::{ChainSource, NodeConfig, NodePool, PoolConfig, RpcAuth, RpcConfig, Timeouts};
+use anya_config::{Config, NodeAuth, NodeEntry};
 use anya_keys::{Keyring, Schedule, Watch};
 use anya_keystore::SoftwareProvider;
 use anya_primitives::{Clock, Network, SystemClock};
@@ -67,7 +67,7 @@ impl Composition {
     pub(crate) async fn start(config: &Config, reread: Reread) -> Result<Self> {
         let lock = DataDir::open_locked(&config.data.dir).map_err(Error::part)?;
         check_network(&config.data.dir, config.bitcoin.network)?;
-        let rpc = rpc_config(config)?;
+        let nodes = node_configs(config)?;
         let listeners = listen(config).await?;
 
         let ledger = open_ledger(&lock.ledger_path()).await?;
@@ -82,7 +82,7 @@ impl Composition {
         }
         let checkpoint_key = checkpoint_key(&keyring).await?;
 
-        let node: Arc<dyn ChainSource> = Arc::new(NodeSource::new(&rpc).map_err(Error::part)?);
+        let node: Arc<dyn ChainSource> = Arc::new(node_pool(config, &nodes, clock.clone())?);
         let index = open_index(&lock.index_path()).await?;
         let wallets =
             Wallets::open(ledger.clone(), index, keyring.clone(), config.bitcoin.network, clock.clone());
@@ -225,24 +225,38 @@ async fn open_index(path: &Path) -> Result<Index> {
     }
 }
 
-/// How the node is reached.
-pub(crate) fn rpc_config(config: &Config) -> Result<RpcConfig> {
-    let auth = match &config.node.auth {
-        Some(NodeAuth::Cookie(path)) => RpcAuth::Cookie(path.clone()),
-        Some(NodeAuth::Password { user, password }) => {
+/// How the nodes are reached.
+pub(crate) fn node_configs(config: &Config) -> Result<Vec<NodeConfig>> {
+    if config.node.entries.is_empty() {
+        return Err(Error::Invalid(
+            "no way to log in to the node: set node.cookie_file, or node.user with node.password_file".into(),
+        ));
+    }
+    config
+        .node
+        .entries
+        .iter()
+        .map(|entry| Ok(NodeConfig { name: entry.name.clone(), rpc: rpc_config(config, entry)? }))
+        .collect()
+}
+
+fn rpc_config(config: &Config, entry: &NodeEntry) -> Result<RpcConfig> {
+    let auth = match &entry.auth {
+        NodeAuth::Cookie(path) => RpcAuth::Cookie(path.clone()),
+        NodeAuth::Password { user, password } => {
             RpcAuth::UserPass { user: user.clone(), password: password.read()? }
-        }
-        None => {
-            return Err(Error::Invalid(
-                "no way to log in to the node: set node.cookie_file, or node.user with node.password_file"
-                    .into(),
-            ));
         }
     };
     let call = config.node.timeout;
     let timeouts =
         Timeouts { connect: call.min(Duration::from_secs(5)), call, large_call: call.saturating_mul(4) };
-    Ok(RpcConfig { url: config.node.url.clone(), auth, network: config.bitcoin.network, timeouts })
+    Ok(RpcConfig { url: entry.url.clone(), auth, network: config.bitcoin.network, timeouts })
+}
+
+/// The nodes behind one source. Each is watched from now on, whether it is there or not.
+pub(crate) fn node_pool(config: &Config, nodes: &[NodeConfig], clock: Arc<dyn Clock>) -> Result<NodePool> {
+    let watch = PoolConfig { poll: config.node.poll, ..PoolConfig::default() };
+    NodePool::start(nodes, watch, clock).map_err(Error::part)
 }
 
 /// A data folder belongs to one network for good: keys, addresses and heights of two networks must not mix.

@@ -48,6 +48,33 @@ pub struct NodeStatus {
     /// Height up to which the wallets have followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced_height: Option<u32>,
+    /// Each node behind the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<PoolNode>,
+}
+
+/// One of the nodes behind the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PoolNode {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `connecting`, `warming_up`, `syncing`, `healthy`, `degraded`, `expelled`, `open` (left alone) or `half_open`
+    /// (tried again).
+    pub state: String,
+    /// The state and its reason in words.
+    pub detail: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it is asked now.
+    pub usable: bool,
+    /// Whether questions that nodes may answer differently go to it: mempool, fees.
+    pub leads: bool,
+    /// Height of its best block, its headers checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tip_height: Option<u32>,
+    /// Its name on the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// A signing provider.

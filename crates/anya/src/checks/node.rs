@@ -1,14 +1,14 @@
 //! The Bitcoin node, and our clock against the times in its headers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use anya_chain::{ChainSource, NodeInfo, NodeSource};
+use anya_chain::{ChainSource, NodeInfo, NodePool, NodeReport, NodeSource, PoolNodeState};
 use anya_config::Config;
 use anya_primitives::{Clock, Network, SystemClock};
 use tokio::time::timeout;
 
 use super::Check;
-use crate::compose::rpc_config;
+use crate::compose::{node_configs, node_pool};
 
 /// The oldest node with the RPCs that are used, as `getnetworkinfo` writes versions.
 const OLDEST: u64 = 260_000;
@@ -22,7 +22,7 @@ const BEHIND: i64 = 24 * 3600;
 /// The longest that all questions together may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Asks the node.
+/// Asks each node.
 pub(crate) async fn node(config: &Config) -> Vec<Check> {
     let unset = |error: &dyn std::error::Error| {
         Check::fail(
@@ -31,15 +31,24 @@ pub(crate) async fn node(config: &Config) -> Vec<Check> {
             "set node.url and node.cookie_file (or node.user and node.password_file)",
         )
     };
-    let rpc = match rpc_config(config) {
-        Ok(rpc) => rpc,
+    let nodes = match node_configs(config) {
+        Ok(nodes) => nodes,
         Err(error) => return vec![unset(&error)],
     };
-    let source = match NodeSource::new(&rpc) {
-        Ok(source) => source,
-        Err(error) => return vec![unset(&error)],
-    };
-    match timeout(WITHIN, ask(&source)).await {
+    match nodes.as_slice() {
+        [only] => match NodeSource::new(&only.rpc) {
+            Ok(source) => single(config, &source, &only.rpc.url).await,
+            Err(error) => vec![unset(&error)],
+        },
+        _ => match node_pool(config, &nodes, Arc::new(SystemClock)) {
+            Ok(pool) => several(config, &pool).await,
+            Err(error) => vec![unset(&error)],
+        },
+    }
+}
+
+async fn single(config: &Config, source: &NodeSource, url: &str) -> Vec<Check> {
+    match timeout(WITHIN, ask(source)).await {
         Err(_) => vec![Check::fail("node", "it did not answer within 60 s", "see the node's own log")],
         Ok(Err(error)) => {
             let remedy = match &error {
@@ -49,7 +58,7 @@ pub(crate) async fn node(config: &Config) -> Vec<Check> {
                 anya_chain::Error::Cookie { .. } => "start the node, or correct node.cookie_file or its mode",
                 _ => "start the node, and check node.url; the server starts without it and waits",
             };
-            vec![Check::fail("node", format!("{}: {error}", config.node.url), remedy)]
+            vec![Check::fail("node", format!("{url}: {error}"), remedy)]
         }
         Ok(Ok((info, time))) => {
             let mut checks = vec![state(&info)];
@@ -58,6 +67,41 @@ pub(crate) async fn node(config: &Config) -> Vec<Check> {
             checks
         }
     }
+}
+
+/// Of several nodes one that is well is enough to work with; each of the others is worth a warning.
+async fn several(config: &Config, pool: &NodePool) -> Vec<Check> {
+    pool.looked_at(WITHIN).await;
+    let time = match timeout(WITHIN, pool.tip()).await {
+        Ok(Ok(tip)) => pool.header(&tip.hash).await.ok().map(|header| header.time),
+        _ => None,
+    };
+    let nodes = pool.nodes();
+    let one_is_usable = nodes.iter().any(|node| node.usable);
+    let mut checks: Vec<Check> = nodes.iter().map(|node| one_of_several(node, one_is_usable)).collect();
+    checks.extend(time.map(|time| clock(time, config.bitcoin.network)));
+    checks
+}
+
+fn one_of_several(node: &NodeReport, one_is_usable: bool) -> Check {
+    let version = node.subversion.as_deref().map(crate::output::plain).unwrap_or_default();
+    let block = node.tip.map(|tip| format!(", block {}", tip.height)).unwrap_or_default();
+    let detail = format!("{} at {}: {}{block} {version}", node.name, node.url, node.state);
+    let detail = crate::output::plain(detail.trim_end());
+    if node.state.is_well() {
+        return match node.version {
+            Some(version) if version < OLDEST => Check::warn("node", detail, "use Bitcoin Core 26 or newer"),
+            _ => Check::ok("node", detail),
+        };
+    }
+    let remedy = match &node.state {
+        PoolNodeState::Expelled(_) => "look at this node: it is not believed until it is sound",
+        PoolNodeState::Open { .. } | PoolNodeState::HalfOpen { .. } | PoolNodeState::Connecting => {
+            "start the node, and check its url and login in [node.NAME]"
+        }
+        _ => "wait, or see the node's own log",
+    };
+    if one_is_usable { Check::warn("node", detail, remedy) } else { Check::fail("node", detail, remedy) }
 }
 
 async fn ask(source: &NodeSource) -> Result<(NodeInfo, u32), anya_chain::Error> {

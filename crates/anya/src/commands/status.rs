@@ -30,6 +30,12 @@ impl Status {
                 ("followed to block", or_dash(status.node.synced_height)),
                 ("ledger", health(status.ledger.ok, status.ledger.detail.as_deref())),
             ]);
+            for node in &status.node.nodes {
+                let block = or_dash(node.tip_height);
+                let lead = if node.leads { ", leads" } else { "" };
+                let state = plain(&node.detail);
+                text.push_str(&format!("node {}  {state}, block {block}{lead}\n", plain(&node.name)));
+            }
             for provider in &status.providers {
                 let state = health(provider.ok, provider.detail.as_deref());
                 text.push_str(&format!("provider {}  {state}\n", plain(&provider.name)));

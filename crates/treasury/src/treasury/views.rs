@@ -6,9 +6,9 @@ use anya_api::{
     page::{Page, PageQuery},
     people::Operator,
     policy::PolicyVersion,
-    status::{Component, Event, FeeEstimate, FeeEstimates, NodeStatus, ProviderStatus, Status},
+    status::{Component, Event, FeeEstimate, FeeEstimates, NodeStatus, PoolNode, ProviderStatus, Status},
 };
-use anya_chain::NodeState;
+use anya_chain::{NodeReport, NodeState};
 use anya_primitives::OperatorId;
 use anya_store::{Value, params};
 
@@ -161,6 +161,7 @@ impl Treasury {
             tip_height: followed.tip.map(|block| block.height),
             tip_hash: followed.tip.map(|block| block.hash.to_string()),
             synced_height: followed.synced.map(|block| block.height),
+            nodes: self.inner.chain.nodes().into_iter().map(pool_node).collect(),
         };
         let providers = self.inner.keyring.health().await.into_iter().map(|(name, health)| ProviderStatus {
             name,
@@ -179,6 +180,19 @@ impl Treasury {
             providers: providers.collect(),
             ledger,
         })
+    }
+}
+
+fn pool_node(node: NodeReport) -> PoolNode {
+    PoolNode {
+        name: node.name,
+        state: node.state.name().to_owned(),
+        detail: node.state.to_string(),
+        since: node.since,
+        usable: node.usable,
+        leads: node.leads,
+        tip_height: node.tip.map(|tip| tip.height),
+        version: node.subversion,
     }
 }
 
