@@ -20,6 +20,8 @@ pub(crate) struct Choice {
 pub(crate) enum Name {
     /// Keys and their providers: failover, availability, overhead, start. Without --quick it takes more than an hour
     Keys,
+    /// Bitcoin nodes: calls per second, overhead, faults under load
+    Bitcoin,
 }
 
 /// Builds and runs it.
@@ -29,6 +31,7 @@ pub(crate) enum Name {
 pub(crate) fn run(choice: &Choice) -> Result<(), Error> {
     let name = match choice.name {
         Name::Keys => "keys",
+        Name::Bitcoin => "bitcoin",
     };
     let mut command = process::cargo(&paths::repository()?);
     command.args(["bench", "--package", "anya", "--bench", name, "--"]);

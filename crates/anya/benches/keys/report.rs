@@ -204,7 +204,7 @@ pub(crate) fn publish(file: &str, commit: &str, rows: &[Row]) {
         println!("  {}: {}", row.name, row.note.as_deref().unwrap_or_default());
     }
     let document = json!({
-        "bench": "keys", "commit": commit, "machine": machine(),
+        "bench": file.split('-').next(), "commit": commit, "machine": machine(),
         "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),
     });
     let folder = folder();

@@ -9,5 +9,6 @@ mod folder;
 mod house;
 mod node;
 mod outsider;
+mod pool;
 mod server;
 mod speed_up;
