@@ -1,6 +1,6 @@
 //! Keys and coins for tests: a signer that knows nothing but digests, and PSBTs that spend outputs of any descriptor.
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, sync::LazyLock};
 
 use anya_psbt::{
     Digest, Owned, Owner, Psbt, SighashPolicy, Sighashes, Signature, Signer, construct, create, update,
@@ -12,10 +12,12 @@ use bitcoin::{
     bip32::{DerivationPath, KeySource, Xpriv, Xpub},
     ecdsa,
     key::TapTweak as _,
-    secp256k1::{Keypair, Message, Secp256k1},
+    secp256k1::{All, Keypair, Message, Secp256k1},
     taproot, transaction,
 };
 use miniscript::{Descriptor, DescriptorPublicKey};
+
+static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
 /// A master key.
 pub(crate) struct Holder(pub(crate) Xpriv);
@@ -45,11 +47,11 @@ impl Holder {
     }
 
     pub(crate) fn signature(&self, psbt: &Psbt, digest: &Digest) -> Option<Signature> {
-        let secp = Secp256k1::new();
+        let secp = &*SECP;
         let map = psbt.inputs()[digest.input].map();
         let derive = |source: &KeySource| {
-            (source.0 == self.0.fingerprint(&secp)).then(|| {
-                Keypair::from_secret_key(&secp, &self.0.derive_priv(&secp, &source.1).unwrap().private_key)
+            (source.0 == self.0.fingerprint(secp)).then(|| {
+                Keypair::from_secret_key(secp, &self.0.derive_priv(secp, &source.1).unwrap().private_key)
             })
         };
         let message = Message::from_digest(digest.digest);
@@ -63,23 +65,18 @@ impl Holder {
             }
             Signer::TaprootKey { internal_key, merkle_root, .. } => {
                 let pair = derive(&map.tap_key_origins.get(&internal_key?)?.1)?;
-                let tweaked = pair.tap_tweak(&secp, merkle_root).to_keypair();
-                schnorr(&secp, &message, &tweaked, digest.sighash)
+                let tweaked = pair.tap_tweak(secp, merkle_root).to_keypair();
+                schnorr(secp, &message, &tweaked, digest.sighash)
             }
             Signer::TaprootLeaf { key, .. } => {
                 let pair = derive(&map.tap_key_origins.get(&key)?.1)?;
-                schnorr(&secp, &message, &pair, digest.sighash)
+                schnorr(secp, &message, &pair, digest.sighash)
             }
         })
     }
 }
 
-fn schnorr(
-    secp: &Secp256k1<bitcoin::secp256k1::All>,
-    message: &Message,
-    pair: &Keypair,
-    sighash: u8,
-) -> Signature {
+fn schnorr(secp: &Secp256k1<All>, message: &Message, pair: &Keypair, sighash: u8) -> Signature {
     Signature::Taproot(taproot::Signature {
         signature: secp.sign_schnorr_no_aux_rand(message, pair),
         sighash_type: TapSighashType::from_consensus_u8(sighash).unwrap(),
