@@ -267,11 +267,6 @@ fn signatures_of_one_key_have_bip137s_headers() {
     }
 }
 
-fn base64_bytes(text: &str) -> Vec<u8> {
-    use bitcoin::base64::{Engine as _, engine::general_purpose::STANDARD};
-    STANDARD.decode(text).unwrap()
-}
-
 #[test]
 fn the_node_believes_ours_and_we_believe_the_nodes() {
     let node = Bitcoind::start(Options::default()).unwrap();
@@ -299,4 +294,44 @@ fn the_node_believes_ours_and_we_believe_the_nodes() {
     let address = node.rpc_wallet(MINER, "getnewaddress", json!(["", "legacy"])).unwrap();
     let signed = node.rpc_wallet(MINER, "signmessage", json!([address, "from the wallet"])).unwrap();
     legacy::verify("from the wallet", &script(&address), text(&signed)).unwrap();
+}
+
+/// A signature that satisfies the script, in a transaction that BIP322 does not allow.
+fn odd(change: impl FnOnce(&mut bitcoin::Transaction)) -> Result<Times, Error> {
+    let parsed: Descriptor<DescriptorPublicKey> = format!("wpkh({})", Holder::new(1).key()).parse().unwrap();
+    let script = parsed.derived_descriptor(&Secp256k1::new(), 4).unwrap().script_pubkey();
+    let mut transaction = bip322::to_sign(b"odd", &script, Times::NOW).unwrap().unsigned_tx().unwrap();
+    change(&mut transaction);
+    let mut psbt = anya_psbt::Psbt::from_unsigned_tx(transaction).unwrap();
+    update::previous_transaction(&mut psbt, 0, bip322::to_spend(b"odd", &script)).unwrap();
+    update::input(&mut psbt, 0, &Owner::new(parsed, 10).unwrap(), Owned { branch: 0, index: 4 }).unwrap();
+    let mut sighashes = Sighashes::new(psbt, SighashPolicy::whole()).unwrap();
+    Holder::new(1).sign(&mut sighashes);
+    let psbt = finalize(sighashes.into_psbt(), &SighashPolicy::whole()).unwrap().psbt;
+    let mut signed = psbt.unsigned_tx().unwrap();
+    signed.input[0].witness = psbt.inputs()[0].map().final_script_witness.clone().unwrap();
+    bip322::verify(b"odd", &script, &format!("ful{}", base64(&bitcoin::consensus::serialize(&signed))))
+}
+
+fn base64_bytes(text: &str) -> Vec<u8> {
+    use bitcoin::base64::{Engine as _, engine::general_purpose::STANDARD};
+    STANDARD.decode(text).unwrap()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use bitcoin::base64::{Engine as _, engine::general_purpose::STANDARD};
+    STANDARD.encode(bytes)
+}
+
+#[test]
+fn the_rest_of_the_transaction_is_as_bip322_prescribes() {
+    assert_eq!(odd(|_| {}), Ok(Times::NOW));
+    let paying = odd(|transaction| transaction.output[0].script_pubkey = ScriptBuf::new());
+    assert!(matches!(paying, Err(Error::Invalid(_))), "{paying:?}");
+    let more = odd(|transaction| transaction.output.push(transaction.output[0].clone()));
+    assert!(matches!(more, Err(Error::Invalid(_))), "{more:?}");
+    let version = odd(|transaction| transaction.version = bitcoin::transaction::Version::ONE);
+    assert!(matches!(version, Err(Error::Inconclusive(_))), "{version:?}");
+    let two = odd(|transaction| transaction.version = bitcoin::transaction::Version::TWO);
+    assert_eq!(two, Ok(Times::NOW));
 }

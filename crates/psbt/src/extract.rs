@@ -177,12 +177,10 @@ fn verify(
                     .and_then(|value| cache.p2wsh_signature_hash(number, script, value, kind).ok())
                     .map(|hash| hash.to_byte_array())
             };
-            let mut low = signature.signature;
-            low.normalize_s();
-            low == signature.signature
-                && digest.is_some_and(|digest| {
-                    SECP.verify_ecdsa(&Message::from_digest(digest), &signature.signature, &key.inner).is_ok()
-                })
+            // libsecp256k1 verifies no signature with a high S.
+            digest.is_some_and(|digest| {
+                SECP.verify_ecdsa(&Message::from_digest(digest), &signature.signature, &key.inner).is_ok()
+            })
         }
         KeySigPair::Schnorr(key, signature) => {
             let prevouts = Prevouts::All(spent);

@@ -472,3 +472,23 @@ fn copies_that_disagree_are_not_combined() {
     assert_eq!(combine([zero.clone(), other.clone()]), Err(conflict.clone()));
     assert_eq!(combine([other, zero]), Err(conflict));
 }
+
+#[test]
+fn a_high_s_in_a_final_witness_does_not_go_out() {
+    let descriptor = format!("wpkh({})", Holder::new(1).key(PATHS));
+    let signed = Holder::new(1).sign(psbt(&descriptor, 1, &[pay(90_000)]), whole());
+    let finalized = finalize(signed, &whole()).unwrap().psbt;
+    extract(&finalized, &whole(), MAX_FEE_RATE).unwrap();
+    let high = changed(&finalized, |psbt| {
+        let mut stack = psbt.inputs[0].final_script_witness.as_ref().unwrap().to_vec();
+        let mut signature = bitcoin::ecdsa::Signature::from_slice(&stack[0]).unwrap();
+        let mut bytes = signature.signature.serialize_compact();
+        let s = bitcoin::secp256k1::SecretKey::from_slice(&bytes[32..]).unwrap().negate();
+        bytes[32..].copy_from_slice(&s.secret_bytes());
+        signature.signature = bitcoin::secp256k1::ecdsa::Signature::from_compact(&bytes).unwrap();
+        stack[0] = signature.to_vec();
+        psbt.inputs[0].final_script_witness = Some(bitcoin::Witness::from_slice(&stack));
+    });
+    let error = extract(&high, &whole(), MAX_FEE_RATE).unwrap_err();
+    assert!(matches!(error, Error::Unsatisfied { input: 0, .. }), "{error}");
+}
