@@ -33,6 +33,10 @@ use clap::{Parser, error::ErrorKind};
 
 use crate::{cli::Cli, context::Context, error::Error, output::note};
 
+/// Each request makes and drops many small things, on several threads, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Not a command for people: the server starts itself under it, to hold a vendor's PKCS#11 module apart. It speaks on
     // the socket that it inherits, so nothing of the command line concerns it.

@@ -15,6 +15,7 @@ use anya_primitives::TenantId;
 use crate::{
     backup,
     error::{Error, StorageFault},
+    folder::{Folder, Turn},
     job::{Job, submit},
     migrate::{Migration, migrate},
     readers::Reader,
@@ -40,7 +41,8 @@ pub struct LedgerOptions {
     pub busy_timeout: Duration,
     /// Page cache of each connection, in KiB.
     pub cache_kib: u32,
-    /// Pages (of 4 KiB) after which the log is folded into the file.
+    /// Pages (of 4 KiB) after which the writer itself folds the log into the file, should the thread that does so all the
+    /// time not keep up.
     pub checkpoint_pages: u32,
     /// The most pages (of 4 KiB) that the file may have; none: as many as the disk holds.
     pub max_pages: Option<u32>,
@@ -56,7 +58,7 @@ impl Default for LedgerOptions {
             backup_deadline: Duration::from_secs(600),
             busy_timeout: Duration::from_secs(5),
             cache_kib: 16 * 1024,
-            checkpoint_pages: 1000,
+            checkpoint_pages: 8000,
             max_pages: None,
         }
     }
@@ -90,11 +92,13 @@ struct Inner {
     reads: Queue,
     threads: Mutex<Threads>,
     backup: Arc<tokio::sync::Mutex<()>>,
+    turn: Turn,
 }
 
 #[derive(Default)]
 struct Threads {
     writer: Option<JoinHandle<()>>,
+    folder: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -111,8 +115,26 @@ impl Ledger {
         migrate(&mut connection, path, migrations)?;
 
         let (writes, queue) = sync_channel(options.queue.max(1));
-        let writer = Writer { connection, path: path.to_path_buf(), queue, group: options.group.max(1) };
-        let mut threads = Threads::default();
+        let (committed, commits) = sync_channel(1);
+        let turn = Turn::default();
+        let folder = Folder {
+            connection: connect(path, Role::Writer, settings)?,
+            path: path.to_path_buf(),
+            committed: commits,
+            turn: Arc::clone(&turn),
+        };
+        let writer = Writer {
+            connection,
+            path: path.to_path_buf(),
+            queue,
+            group: options.group.max(1),
+            committed,
+            turn: Arc::clone(&turn),
+        };
+        let mut threads = Threads {
+            folder: Some(spawn("ledger-fold".to_owned(), path, move || folder.run())?),
+            ..Threads::default()
+        };
 
         let (reads, queue) = sync_channel(options.queue.max(1));
         let queue = Arc::new(Mutex::new(queue));
@@ -130,6 +152,7 @@ impl Ledger {
                 reads: Mutex::new(Some(reads)),
                 threads: Mutex::new(threads),
                 backup: Arc::default(),
+                turn,
             }),
         })
     }
@@ -199,7 +222,11 @@ impl Ledger {
     /// [`Error::Storage`] when readers or another fold are in the way for longer; it can be repeated.
     pub async fn fold(&self) -> Result<(), Error> {
         let (path, settings) = (self.inner.path.clone(), self.inner.options.settings());
-        let folded = tokio::task::spawn_blocking(move || fold(&path, settings));
+        let turn = Arc::clone(&self.inner.turn);
+        let folded = tokio::task::spawn_blocking(move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            fold(&path, settings)
+        });
         folded.await.unwrap_or(Err(Error::Panicked))
     }
 
@@ -260,8 +287,9 @@ impl Inner {
             join(reader);
         }
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = threads.writer.take() {
-            join(writer);
+        // The writer's end is the folder's.
+        for thread in [threads.writer.take(), threads.folder.take()].into_iter().flatten() {
+            join(thread);
         }
     }
 }

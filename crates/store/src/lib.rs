@@ -12,6 +12,7 @@
 mod backup;
 mod data_dir;
 mod error;
+mod folder;
 mod index;
 mod inspect;
 mod job;

@@ -1,18 +1,21 @@
 //! The one thread that changes the ledger, with group commit.
 //!
 //! Closures that arrive while a commit is being synced wait together; the next transaction takes them all, each in a
-//! savepoint of its own unless it is alone, and one sync makes them durable. Results are handed back after COMMIT, never before: an
-//! answer of `Err` too, since what it was based on may be a neighbour's change in the same group.
+//! savepoint of its own unless it is alone, and one sync makes them durable. Results are handed back after COMMIT, never
+//! before: an answer of `Err` too, since what it was based on may be a neighbour's change in the same group.
 
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::mpsc::{Receiver, TryRecvError},
+    sync::{
+        PoisonError,
+        mpsc::{Receiver, SyncSender, TryRecvError},
+    },
 };
 
 use rusqlite::Connection;
 
-use crate::{error::Error, job::Job, sqlite::translate, tx::Core};
+use crate::{error::Error, folder::Turn, job::Job, sqlite::translate, tx::Core};
 
 /// The writer's thread state.
 pub(crate) struct Writer {
@@ -21,6 +24,9 @@ pub(crate) struct Writer {
     pub(crate) queue: Receiver<Box<dyn Job>>,
     /// The most closures that share one commit.
     pub(crate) group: usize,
+    /// Tells the thread that folds the log.
+    pub(crate) committed: SyncSender<()>,
+    pub(crate) turn: Turn,
 }
 
 impl Writer {
@@ -44,6 +50,7 @@ impl Writer {
                 self.transaction(&mut waiting);
             }
         }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let folded = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = folded {
             // The log stays beside the file and is read at the next start.
@@ -64,6 +71,8 @@ impl Writer {
         for job in done {
             job.deliver(fate.clone());
         }
+        // One that was told already and has not looked yet will see this commit too.
+        let _ = self.committed.try_send(());
     }
 
     fn fill(&self, waiting: &mut VecDeque<Box<dyn Job>>, done: &mut Vec<Box<dyn Job>>) -> Result<(), Error> {

@@ -302,3 +302,22 @@ async fn a_closure_may_own_the_last_handle() {
     writing.await.unwrap().unwrap_or_else(|error: Error| panic!("{error}"));
     assert_eq!(ids(&place.open(), tenant).await, [7]);
 }
+
+/// Long before the writer would have to, so that no commit waits for it.
+#[test]
+fn the_log_is_folded_beside_the_writer() {
+    let place = Place::new();
+    let ledger = place.open();
+    let before = std::fs::metadata(&place.ledger).unwrap().len();
+    runtime().block_on(async {
+        let tenant = TenantId::new();
+        for id in 0..200 {
+            insert(&ledger, tenant, id, &"a note ".repeat(100)).await.unwrap();
+        }
+    });
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while std::fs::metadata(&place.ledger).unwrap().len() == before {
+        assert!(std::time::Instant::now() < end, "the file does not grow");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -45,6 +45,10 @@ const WORKER: &str = "pkcs11-worker";
 
 const FIGURES: [&str; 6] = ["software", "device", "start", "rest", "failover", "soak"];
 
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct Choice {
     quick: bool,
     only: Option<String>,
