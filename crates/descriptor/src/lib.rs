@@ -2,10 +2,11 @@
 //!
 //! * [`WalletDescriptor`]: a descriptor that was read and found sound under [`Rules`]; its keychains, addresses, and every
 //!   way to spend with its weight ([`SpendPath`]).
-//! * [`Definition`]: a descriptor with its participants, birthday and gap limit; made by a [`Template`] or read from a file.
+//! * [`Definition`]: a descriptor with its participants, birthday and gap limit; made by a [`Template`] or a
+//!   [`Rule`], from words ([`from_words`]), or read from a file.
 //! * [`WalletPolicy`] is a wallet as hardware signers register it (BIP388).
 //! * [`file`]: wallets in the forms of Bitcoin Core, Sparrow, Specter, Caravan, Electrum and Coldcard, read and written.
-//! * [`bsms`]: the records of BIP129.
+//! * [`bsms`]: the records of BIP129; [`label`]: the labels of BIP329.
 //!
 //! Pure functions: nothing here reads a file, a clock or a network. Money goes to what passes [`WalletDescriptor::parse`],
 //! so change `check` only with its tests at hand.
@@ -18,6 +19,8 @@ mod descriptor;
 mod error;
 pub mod file;
 mod key;
+pub mod label;
+mod policy;
 pub mod slip132;
 mod spend;
 mod template;
@@ -31,5 +34,6 @@ pub use definition::{
 pub use descriptor::{Derived, Keychain, MAX_DESCRIPTOR, Rules, ScriptKind, WalletDescriptor};
 pub use error::{Danger, Error, Result};
 pub use key::{LAST_INDEX, Origin, SignerKey, is_nobody};
+pub use policy::from_words;
 pub use spend::{Condition, Group, HashLock, MAX_PATHS, Place, SpendPath};
-pub use template::{Lock, Purpose, Quorum, Template};
+pub use template::{Lock, Purpose, Quorum, Rule, Template, Way};

@@ -234,6 +234,111 @@ impl Template {
     }
 }
 
+/// Any number of ways to spend, now or once a coin has rested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The script.
+    pub lock: Lock,
+    /// The ways, the likely ones first: they are the cheapest.
+    pub ways: Vec<Way>,
+}
+
+/// One way to spend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// For how many blocks a coin must have rested (BIP68), if it must: 1 to 65,535.
+    pub after: Option<u16>,
+    /// Who signs.
+    pub signers: Quorum,
+}
+
+/// The most ways of a rule.
+const MAX_WAYS: usize = 32;
+
+impl Rule {
+    /// The wallet that follows this rule.
+    ///
+    /// # Errors
+    /// As [`Template::build`].
+    pub fn build(&self, name: &str, network: Network) -> Result<Definition> {
+        let [first, others @ ..] = self.ways.as_slice() else {
+            return Err(Error::invalid("ways", "must be one at least"));
+        };
+        if self.ways.len() > MAX_WAYS {
+            return Err(Error::TooLarge { field: "ways".into(), limit: MAX_WAYS, unit: "ways to spend" });
+        }
+        if others.is_empty() && first.after.is_none() && first.signers.of.len() > 1 {
+            return Template::Multisig { lock: self.lock, signers: first.signers.clone() }
+                .build(name, network);
+        }
+        if self.lock == Lock::Sh {
+            return Err(only_multisig());
+        }
+        let mut everyone: Vec<(Participant, u32)> = Vec::new();
+        let mut scripts = Vec::with_capacity(self.ways.len());
+        for (at, way) in self.ways.iter().enumerate() {
+            way.signers.check(&format!("ways[{at}].signers"), self.lock, network)?;
+            if way.after == Some(0) {
+                return Err(Error::invalid(format!("ways[{at}].after"), "must be 1 to 65535 blocks"));
+            }
+            // Each way in which somebody signs has branches of its own.
+            for participant in &way.signers.of {
+                match everyone.iter_mut().find(|(other, _)| other == participant) {
+                    Some((_, used)) => *used += 1,
+                    None => everyone.push((participant.clone(), 0)),
+                }
+            }
+            let branches = |participant: &Participant| {
+                everyone.iter().find(|(other, _)| other == participant).map_or(0, |(_, used)| *used)
+            };
+            scripts.push(match way.after {
+                None => way.signers.script(self.lock, &branches, false),
+                Some(after) => {
+                    format!("and_v(v:{},older({after}))", way.signers.script(self.lock, &branches, true))
+                }
+            });
+        }
+        let participants: Vec<Participant> =
+            everyone.into_iter().map(|(participant, _)| participant).collect();
+        let nobody = |participants: &[Participant]| -> Result<String> {
+            let keys: Vec<_> = participants.iter().map(|participant| participant.key.public_key()).collect();
+            Ok(format!("{}/<0;1>/*", nobody(network, &keys)?))
+        };
+        let text = match self.lock {
+            Lock::Tr => match (first.after, first.signers.of.as_slice()) {
+                (None, [only]) if others.is_empty() => format!("tr({})", branch(only, 0)),
+                (None, [only]) => format!("tr({},{})", branch(only, 0), tree(scripts.split_off(1))),
+                _ => format!("tr({},{})", nobody(&participants)?, tree(scripts)),
+            },
+            Lock::Wsh => format!("wsh({})", alternatives(scripts, first.after.is_none())),
+            Lock::ShWsh => format!("sh(wsh({}))", alternatives(scripts, first.after.is_none())),
+            Lock::Sh => return Err(only_multisig()),
+        };
+        let fixed = participants.iter().all(|participant| !participant.key.is_account());
+        let rules = Rules { one_address: fixed, ..Rules::new(network) };
+        Definition::new(name, WalletDescriptor::parse(&text, &rules)?, participants)
+    }
+}
+
+/// A tree whose first leaves are the nearest.
+fn tree(mut leaves: Vec<String>) -> String {
+    let mut tree = leaves.pop().unwrap_or_default();
+    while let Some(leaf) = leaves.pop() {
+        tree = format!("{{{leaf},{tree}}}");
+    }
+    tree
+}
+
+/// One script of which any part does. What needs no lock can be dissatisfied by leaving its signatures out (`or_d`).
+fn alternatives(mut scripts: Vec<String>, first_is_open: bool) -> String {
+    let mut whole = scripts.pop().unwrap_or_default();
+    while let Some(script) = scripts.pop() {
+        let function = if scripts.is_empty() && first_is_open { "or_d" } else { "or_i" };
+        whole = format!("{function}({script},{whole})");
+    }
+    whole
+}
+
 impl Quorum {
     fn check(&self, field: &str, lock: Lock, network: Network) -> Result<()> {
         if self.needed == 0 || self.needed > self.of.len() {
@@ -245,6 +350,10 @@ impl Quorum {
         for (at, participant) in self.of.iter().enumerate() {
             let field = format!("{field}.of[{at}].key");
             participant.key.check_network(&field, network)?;
+            if self.of.iter().take(at).any(|other| other.key == participant.key) {
+                let what = format!("{} stands in one threshold twice", participant.name);
+                return Err(Error::SameKey { field, what });
+            }
             if let SignerKey::Account { origin, .. } = &participant.key {
                 check_cosigner(&field, origin.as_ref().map(|origin| &origin.path), lock, network)?;
             }
@@ -279,12 +388,7 @@ fn decaying(lock: Lock, signers: &Quorum, steps: &[u16], no_key_path: &str) -> R
             let left = Quorum { needed: signers.needed - step, of: signers.of.clone() };
             leaves.push(format!("and_v(v:{},older({after}))", left.script(lock, &|_| way, false)));
         }
-        // The likely leaf is the nearest.
-        let mut tree = leaves.pop().unwrap_or_default();
-        while let Some(leaf) = leaves.pop() {
-            tree = format!("{{{leaf},{tree}}}");
-        }
-        return Ok(format!("tr({no_key_path},{tree})"));
+        return Ok(format!("tr({no_key_path},{})", tree(leaves)));
     }
     let mut script = format!("thresh({}", signers.needed);
     for (at, participant) in signers.of.iter().enumerate() {

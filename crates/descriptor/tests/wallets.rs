@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anya_descriptor::{
     Condition, Definition, Error, Keychain, Lock, Participant, Place, Purpose, Quorum, Rules, SignerKey,
-    Template, WalletDescriptor,
+    Template, WalletDescriptor, from_words,
 };
 use anya_primitives::Network;
 use bitcoin::{
@@ -355,4 +355,53 @@ proptest! {
         let joined = WalletDescriptor::from_pair(&pair[0], &pair[1], &Rules::new(Network::Regtest)).unwrap();
         prop_assert_eq!(&joined, wallet.descriptor());
     }
+}
+
+#[test]
+fn a_rule_in_words_makes_the_wallet_that_tells_it() {
+    let names = ["alice", "bob", "carol", "dave"];
+    for lock in [Lock::ShWsh, Lock::Wsh, Lock::Tr] {
+        let everyone: Vec<Participant> =
+            names.iter().map(|name| participant(name, lock, Network::Regtest)).collect();
+        for words in [
+            "2 of 3 of alice, bob, carol",
+            "alice and bob",
+            "alice, bob and carol; or after 1,008 blocks 2 of 3 of alice, bob, carol",
+            "2 of 3 of alice, bob, carol; or after 4,032 blocks bob alone",
+            "alice alone; or after 144 blocks any of bob, carol; or after 65,535 blocks dave alone",
+            "alice and bob; or carol and dave; or after 1 block 3 of 4 of alice, bob, carol, dave",
+            "after 10 blocks alice alone; or after 20 blocks bob alone",
+        ] {
+            let wallet = from_words("W", words, &everyone, lock, Network::Regtest)
+                .unwrap_or_else(|error| panic!("{lock:?} {words}: {error}"));
+            assert_eq!(wallet.spend_words().unwrap(), words, "{lock:?}");
+            for path in wallet.descriptor().spend_paths().unwrap() {
+                assert_eq!(path.max_weight, spend(wallet.descriptor(), &path.condition), "{lock:?} {words}");
+            }
+        }
+        for words in [
+            "",
+            "alice",
+            "erin alone",
+            "2 of 3 of alice, bob",
+            "0 of 2 of alice, bob",
+            "3 of 2 of alice, bob",
+            "alice and alice",
+            "after 0 blocks alice alone",
+            "after 70,000 blocks alice alone",
+            "after alice alone",
+            "alice alone or bob alone",
+        ] {
+            let refused = from_words("W", words, &everyone, lock, Network::Regtest);
+            assert!(
+                matches!(refused, Err(Error::Invalid { .. } | Error::SameKey { .. })),
+                "{words}: {refused:?}"
+            );
+        }
+    }
+    let everyone: Vec<Participant> =
+        names.iter().map(|name| participant(name, Lock::Sh, Network::Regtest)).collect();
+    let timed = "alice and bob; or after 9 blocks carol alone";
+    let refused = from_words("W", timed, &everyone, Lock::Sh, Network::Regtest);
+    assert!(matches!(refused, Err(Error::Unsupported { .. })));
 }
