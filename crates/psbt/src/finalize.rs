@@ -32,8 +32,8 @@ impl Finalized {
 ///
 /// # Errors
 /// [`Error::BadSignature`], [`Error::NoSuchKey`] or [`Error::SighashRefused`] for a signature that does not hold;
-/// [`Error::Faulty`] when what an input spends is not told or contradicts itself. An input that merely lacks signatures
-/// is no error but named in [`Finalized::unfinished`].
+/// [`Error::Faulty`] when an output that is spent is not told or contradicts its previous transaction. An input that lacks
+/// signatures or scripts, or has others than its output commits to, is named in [`Finalized::unfinished`].
 pub fn finalize(psbt: Psbt, policy: &SighashPolicy) -> Result<Finalized> {
     Sighashes::new(psbt, policy.clone())?.finalize()
 }
@@ -50,8 +50,16 @@ impl Sighashes {
             if self.psbt().inputs.get(number).is_none_or(Input::is_final) {
                 continue;
             }
-            self.signatures(number)?;
-            let spend = self.spend(number)?;
+            let verified = self.signatures(number).and_then(|_| self.spend(number));
+            let spend = match verified {
+                Ok(spend) => spend,
+                // Somebody else's input, perhaps, of which nothing more is told: the others can be finished.
+                Err(error @ Error::Faulty { .. }) => {
+                    unfinished.push((number, error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let (psbt, spent) = (self.psbt(), self.spent_outputs());
             let Some((input, txout)) = psbt.inputs.get(number).zip(spent.get(number)) else { continue };
             let pieces = Pieces {

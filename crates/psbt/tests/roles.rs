@@ -492,3 +492,26 @@ fn a_high_s_in_a_final_witness_does_not_go_out() {
     let error = extract(&high, &whole(), MAX_FEE_RATE).unwrap_err();
     assert!(matches!(error, Error::Unsatisfied { input: 0, .. }), "{error}");
 }
+
+#[test]
+fn an_input_that_cannot_be_finished_does_not_hold_up_the_others() {
+    let signed = psbt(&multisig(), 3, &[pay(150_000)]);
+    let signed = Holder::new(2).sign(Holder::new(1).sign(signed, whole()), whole());
+    let lacking = changed(&signed, |psbt| {
+        psbt.inputs[0].witness_script = None;
+        let one = psbt.inputs[2].partial_sigs.keys().next().copied().unwrap();
+        psbt.inputs[2].partial_sigs.remove(&one);
+    });
+    let finalized = finalize(lacking, &whole()).unwrap();
+    assert!(!finalized.is_complete());
+    let [(0, no_script), (2, incomplete)] = &finalized.unfinished[..] else { panic!("{finalized:?}") };
+    assert_eq!(no_script, &Error::Faulty { place: Place::Input(0), fault: Fault::NoScript });
+    assert!(matches!(incomplete, Error::Incomplete { input: 2, .. }), "{incomplete}");
+    assert_eq!(
+        finalized.psbt.inputs().iter().map(|input| input.is_final()).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+    // The combiner brings what was missing, and the rest is finished then.
+    let whole_again = combine([finalized.psbt, signed.to_version(Version::V0).unwrap()]).unwrap();
+    assert!(finalize(whole_again, &whole()).unwrap().is_complete());
+}
