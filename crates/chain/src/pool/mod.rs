@@ -2,7 +2,8 @@
 //!
 //! * **What is believed.** Each node has a monitor ([`monitor`]) that asks it for its chain and has it show the headers
 //!   ([`judge`]). Work that was checked decides what is shown to readers ([`view`]), and that never goes back: a node
-//!   that lacks the shown block is not asked until it has it. The one exception is that every node, all of them
+//!   that lacks the shown block is not asked until it has it. Of two tips of equal work the first stays, unless nobody
+//!   who has it is left. The one exception is that every node, all of them
 //!   answering, holds the shown block for invalid.
 //! * **Who is asked.** Blocks and headers: the better of two nodes taken at random ([`choose`]). What nodes may answer
 //!   differently (best block, mempool, fees): the leader, one of those with the most work, which stays while it can.
@@ -50,7 +51,7 @@ pub use state::{Expulsion, NodeReport, PoolNodeState};
 /// Most nodes of a pool.
 const MOST_NODES: usize = 64;
 /// How long to wait at the start for every node to be looked at, so that the first one to answer does not decide alone.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_millis(500);
 const NO_LEADER: usize = usize::MAX;
 
 /// A node and its name.

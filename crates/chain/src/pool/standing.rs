@@ -78,6 +78,7 @@ impl Inner {
         }
         let mut best: Option<Tip> = None;
         let mut all_refuse = view.shown().is_some();
+        let mut held = false;
         for node in &self.nodes {
             let record = node.record();
             if !record.is_believed() {
@@ -87,6 +88,7 @@ impl Inner {
             }
             all_refuse &=
                 record.refuses.is_some() && record.refuses == view.shown().map(|tip| tip.block.hash);
+            held |= record.tip.is_some_and(|tip| view.standing(&tip.block) == Standing::Holds);
             if let Some(tip) = record.tip
                 && best.is_none_or(|best| tip.work > best.work)
             {
@@ -97,9 +99,14 @@ impl Inner {
         if view.advance(best) {
             return true;
         }
+        if !held && view.shown().is_some_and(|shown| best.work == shown.work) {
+            // A race between two miners, and the nodes on the shown side are gone: the other side has as much work.
+            view.replace(best);
+            return true;
+        }
         if all_refuse {
             tracing::warn!(to = %best.block, "every node holds the best block for invalid: going back");
-            view.retreat(best);
+            view.replace(best);
             return true;
         }
         false

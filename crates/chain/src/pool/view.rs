@@ -72,8 +72,9 @@ impl View {
         true
     }
 
-    /// Shows a tip of less work. Only for the case that every node holds the shown one for invalid.
-    pub(super) fn retreat(&mut self, tip: Tip) {
+    /// Shows a tip of no more work: one of equal work when nobody has the shown one, and one of less only when every
+    /// node holds the shown one for invalid.
+    pub(super) fn replace(&mut self, tip: Tip) {
         if self.placed(&tip.block.hash).is_some() {
             self.show(tip);
         }

@@ -82,6 +82,30 @@ async fn the_most_work_leads_and_the_lesser_branch_is_expelled_until_it_joins() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_equal_branches_the_first_stays_while_somebody_has_it() {
+    let mut nodes = [start(), start()];
+    for node in &nodes {
+        node.mine(2, &node.new_address().unwrap()).unwrap();
+    }
+    let pool = pool(&nodes);
+    let shown = pool.tip().await.unwrap();
+    let first = nodes.iter().position(|node| tip_of(node) == shown).unwrap();
+    in_state(
+        &pool,
+        1 - first,
+        "on its own branch",
+        |state| matches!(state, PoolNodeState::Syncing { detail } if detail.contains("last 2 blocks")),
+    )
+    .await;
+    // Longer than a branch of less work would be suffered.
+    tokio::time::sleep(FAST.fork_grace * 3).await;
+    assert!(matches!(report(&pool, 1 - first).state, PoolNodeState::Syncing { .. }), "less work it has not");
+    assert_eq!(pool.tip().await.unwrap(), shown);
+    nodes[first].kill().unwrap();
+    assert_eq!(pool.tip().await.unwrap(), tip_of(&nodes[1 - first]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_that_refuses_a_block_is_expelled_and_all_of_them_are_heeded() {
     let nodes = connected(2, 10);
     let pool = pool(&nodes);
