@@ -9,7 +9,7 @@ use bitcoin::{
 use miniscript::psbt::{PsbtInputExt as _, PsbtOutputExt as _};
 
 use crate::{
-    error::{Error, Place, Result},
+    error::{Error, Fault, Place, Result},
     model::{Input, Psbt, Version},
     owner::{Owned, Owner},
     spend::spent,
@@ -54,17 +54,20 @@ pub fn previous_transaction(psbt: &mut Psbt, number: usize, transaction: Transac
 /// taproot's signatures make a false amount harmless.
 ///
 /// # Errors
-/// [`Error::NoSuch`]; [`Error::Faulty`] when the output is none of segwit (put the redeem script of a wrapped one in
-/// first), its amount is more than all bitcoin, or it differs from the previous transaction that is there.
+/// [`Error::NoSuch`]; [`Error::Faulty`] when the output is none of segwit, its amount is more than all bitcoin, or it differs
+/// from the previous transaction that is there.
 pub fn spent_output(psbt: &mut Psbt, number: usize, txout: TxOut) -> Result<()> {
     let input = input_mut(psbt, number)?;
+    let wrapped = txout.script_pubkey.is_p2sh();
     let before = input.map.witness_utxo.replace(txout);
     match spent(number, input).map(|_| ()) {
-        Ok(()) => Ok(()),
+        // Whether it is one of segwit, the redeem script will tell; until then nothing is signed or checked with it.
+        Err(Error::Faulty { fault: Fault::NeedsPrevious, .. }) if wrapped => Ok(()),
         Err(error) => {
             input.map.witness_utxo = before;
             Err(error)
         }
+        Ok(()) => Ok(()),
     }
 }
 

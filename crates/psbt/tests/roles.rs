@@ -515,3 +515,33 @@ fn an_input_that_cannot_be_finished_does_not_hold_up_the_others() {
     let whole_again = combine([finalized.psbt, signed.to_version(Version::V0).unwrap()]).unwrap();
     assert!(finalize(whole_again, &whole()).unwrap().is_complete());
 }
+
+#[test]
+fn segwit_can_do_with_the_output_alone_and_nothing_older_can() {
+    for (kind, enough) in
+        [("wpkh(", true), ("sh(wpkh(", true), ("tr(", true), ("pkh(", false), ("sh(multi(1,", false)]
+    {
+        let closing = ")".repeat(kind.matches('(').count());
+        let descriptor = format!("{kind}{}{closing}", Holder::new(1).key(PATHS));
+        let mut psbt = create(LockTime::ZERO);
+        let outpoint = OutPoint::new(bitcoin::Txid::from_byte_array([9; 32]), 0);
+        construct::add_input(&mut psbt, construct::NewInput::new(outpoint)).unwrap();
+        construct::add_output(&mut psbt, pay(90_000)).unwrap();
+        let spent = TxOut { value: Amount::from_sat(100_000), script_pubkey: script(&descriptor, 0, 0) };
+        let there = update::spent_output(&mut psbt, 0, spent);
+        let before = psbt.clone();
+        let updated = there
+            .and_then(|()| update::input(&mut psbt, 0, &owner(&descriptor), Owned { branch: 0, index: 0 }));
+        let missing = Error::Faulty { place: Place::Input(0), fault: Fault::NeedsPrevious };
+        if enough {
+            updated.unwrap();
+            let signed = Holder::new(1).sign(psbt, whole());
+            let finalized = finalize(signed, &whole()).unwrap();
+            extract(&finalized.psbt, &whole(), MAX_FEE_RATE).unwrap();
+        } else {
+            assert_eq!(updated, Err(missing.clone()), "{kind}");
+            assert_eq!(psbt, before, "after an error it is as it was");
+            assert!(check(&psbt, &whole()).is_err() && Sighashes::new(psbt, whole()).is_err());
+        }
+    }
+}
