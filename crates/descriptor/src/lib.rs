@@ -5,7 +5,7 @@
 //! * [`Definition`]: a descriptor with its participants, birthday and gap limit; made by a [`Template`] or a
 //!   [`Rule`], from words ([`from_words`]), or read from a file.
 //! * [`WalletPolicy`] is a wallet as hardware signers register it (BIP388).
-//! * [`file`]: wallets in the forms of Bitcoin Core, Sparrow, Specter, Caravan, Electrum and Coldcard, read and written.
+//! * [`mod@file`]: wallets in the forms of Bitcoin Core, Sparrow, Specter, Caravan, Electrum and Coldcard, read and written.
 //! * [`bsms`]: the records of BIP129; [`label`]: the labels of BIP329.
 //!
 //! Pure functions: nothing here reads a file, a clock or a network. Money goes to what passes [`WalletDescriptor::parse`],

@@ -1,7 +1,9 @@
 //! The same descriptors and addresses as a real node's.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use anya_descriptor::{Keychain, Lock, Origin, Participant, Purpose, Quorum, SignerKey, Template};
+use anya_descriptor::{
+    Definition, Keychain, Lock, Origin, Participant, Purpose, Quorum, SignerKey, Template, from_words,
+};
 use anya_primitives::Network;
 use anya_testkit::{Bitcoind, Options};
 use bitcoin::{
@@ -54,9 +56,13 @@ fn a_node_derives_the_same_addresses() {
     let node = Bitcoind::start(Options::default()).unwrap();
     let options = json!({"wallet_name": "watching", "disable_private_keys": true, "blank": true});
     node.rpc("createwallet", options).unwrap();
-    for template in templates() {
-        // The node's `sh` takes at most 520 bytes, as ours; 11 of 15 just fits.
-        let wallet = template.build("W", Network::Regtest).unwrap();
+    let mut wallets: Vec<Definition> =
+        templates().iter().map(|template| template.build("W", Network::Regtest).unwrap()).collect();
+    for lock in [Lock::Wsh, Lock::ShWsh, Lock::Tr] {
+        let words = "signer 0 and signer 1; or after 144 blocks any of signer 1, signer 2; or after 65,535 blocks signer 3 alone";
+        wallets.push(from_words("W", words, &quorum(1, 4, lock).of, lock, Network::Regtest).unwrap());
+    }
+    for wallet in wallets {
         let descriptor = wallet.descriptor();
         for keychain in Keychain::ALL {
             let text = descriptor.keychain(keychain).unwrap().to_string();
