@@ -123,3 +123,60 @@ fn versions_convert_both_ways() {
         assert_eq!(Psbt::from_v0(theirs).unwrap(), zero, "{what}");
     }
 }
+
+#[test]
+fn creator_updater_signers_and_combiner_make_what_bip174_shows() {
+    use anya_psbt::{Sighashes, Signature, Signer, combine, update};
+    use bitcoin::{EcdsaSighashType, bip32::Xpriv, ecdsa, psbt::PsbtSighashType, secp256k1::Message};
+    // The master key of BIP174's walk through the roles, and who holds what of it.
+    const MASTER: &str = "tprv8ZgxMBicQKsPd9TeAdPADNnSyH9SSUUbTVeFszDE23Ki6TBB5nCefAdHkK8Fm3qMQR6sHwA56zqRmKmxnHk37JkiFzvncDqoKmPWubu7hDF";
+    let secp = bitcoin::secp256k1::Secp256k1::new();
+    let master: Xpriv = MASTER.parse().unwrap();
+    let vectors = vectors(174);
+    let signed = read_bytes(&bytes(vectors["finalizer"]["before"].as_str().unwrap())).unwrap();
+    let signed_by = |keys: [u32; 2]| {
+        let holds = |key: &bitcoin::PublicKey| {
+            keys.iter().any(|index| {
+                let path: bitcoin::bip32::DerivationPath = format!("m/0h/0h/{index}h").parse().unwrap();
+                master.derive_priv(&secp, &path).unwrap().private_key.public_key(&secp) == key.inner
+            })
+        };
+        let mut theirs = signed.to_v0().unwrap();
+        theirs.inputs.iter_mut().for_each(|input| input.partial_sigs.retain(|key, _| holds(key)));
+        Psbt::from_v0(theirs).unwrap()
+    };
+    // Nobody: what the updater made. It came from the creator's, with the sighash types last.
+    let updated = signed_by([9, 9]);
+    let mut bare = updated.to_v0().unwrap();
+    bare.inputs.iter_mut().for_each(|input| input.sighash_type = None);
+    let mut bare = Psbt::from_v0(bare).unwrap();
+    for number in 0..2 {
+        update::sighash_type(&mut bare, number, PsbtSighashType::from(EcdsaSighashType::All)).unwrap();
+    }
+    assert_eq!(bare, updated);
+    let created = Psbt::from_unsigned_tx(updated.unsigned_tx().unwrap()).unwrap();
+    assert_eq!(
+        created.to_hex(),
+        "70736274ff01009a020000000258e87a21b56daf0c23be8e7070456c336f7cbaa5c8757924f545887bb2abdd750000000000ffffffff838d0427d0ec650a68aa46bb0b098aea4422c071b2ca78352a077959d07cea1d0100000000ffffffff0270aaf00800000000160014d85c2b71d0060b09c9886aeb815e50991dda124d00e1f5050000000016001400aea9a2e5f0f876a588df5546e8742d1d87008f000000000000000000"
+    );
+    // Each signer holds two keys, and signs as RFC 6979 says.
+    let copies = [[0, 2], [1, 3]].map(|keys| {
+        let mut bench = Sighashes::new(updated.clone(), SighashPolicy::whole()).unwrap();
+        for digest in bench.all().unwrap() {
+            let Signer::Ecdsa(key) = digest.signer else { panic!("{digest:?}") };
+            let source = &bench.psbt().inputs()[digest.input].map().bip32_derivation[&key.inner];
+            let index = u32::from(*source.1.into_iter().last().unwrap()) & 0x7fff_ffff;
+            if keys.contains(&index) {
+                let secret = master.derive_priv(&secp, &source.1).unwrap().private_key;
+                let signature = secp.sign_ecdsa(&Message::from_digest(digest.digest), &secret);
+                let signature = ecdsa::Signature { signature, sighash_type: EcdsaSighashType::All };
+                bench.take(digest.input, digest.signer, Signature::Ecdsa(signature)).unwrap();
+            }
+        }
+        let copy = bench.into_psbt();
+        assert_eq!(copy, signed_by(keys));
+        assert_ne!(copy, updated);
+        copy
+    });
+    assert_eq!(combine(copies).unwrap().to_bytes(), signed.to_bytes());
+}
