@@ -69,6 +69,11 @@ async fn a_multisig_waits_for_its_outside_cosigner() {
     let transaction = house.wallets.finalize(house.tenant, wallet, &both.psbt, &terms).await.unwrap();
     assert!(transaction.input.iter().all(|input| input.witness.len() == 4));
 
+    // A cosigner may speak version 2.
+    let second =
+        anya_psbt::Psbt::from_v0(theirs.clone()).unwrap().to_version(anya_psbt::Version::V2).unwrap();
+    assert_eq!(anya_wallet::parse_psbt(&second.to_base64()).unwrap(), theirs);
+
     // A finished PSBT gives its signatures up again.
     let finished = bdk_wallet::miniscript::psbt::PsbtExt::finalize(
         both.psbt.clone(),

@@ -22,6 +22,8 @@ pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod psbt;
+mod psbt_file;
+mod psbt_show;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tenant;

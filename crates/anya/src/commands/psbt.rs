@@ -1,29 +1,25 @@
 //! `anya psbt`
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anya_api::operation::PsbtDocument;
 use anya_primitives::OperationId;
+use anya_psbt::Psbt;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 
 use crate::{
+    commands::{psbt_file, psbt_show},
     context::Context,
     error::{Error, Result},
     intent_text, private_file,
     progress::with_progress,
 };
 
-/// Most bytes of a PSBT file, as the API bounds its base64.
-const MAX_FILE: u64 = 1_400_000;
+/// Most bytes of base64 that the server takes.
+const MAX_SENT: usize = 1_400_000;
 
-/// What a binary PSBT begins with (BIP174).
-const MAGIC: &[u8] = b"psbt\xff";
-
-/// Hands an operation's transaction out to an outside cosigner and back in
+/// Hands an operation's transaction out to an outside cosigner and back in; looks into PSBTs and changes their form
 #[derive(Debug, Subcommand)]
 pub(crate) enum PsbtCommand {
     /// Fetches the PSBT of an operation that waits for signatures
@@ -42,7 +38,7 @@ Examples:
         #[arg(long, requires = "out")]
         binary: bool,
     },
-    /// Hands in a PSBT with more signatures, base64 or binary
+    /// Hands in a PSBT with more signatures: base64, hex or binary, version 0 or 2
     #[command(after_help = "\
 Examples:
   anya psbt import op_0198… signed.psbt
@@ -53,30 +49,32 @@ Examples:
         /// The file; `-` reads standard input
         file: PathBuf,
     },
-}
-
-fn read(path: &Path) -> Result<PsbtDocument> {
-    let mut bytes = Vec::new();
-    let fail = || Error::file("read", path);
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail())?;
-    } else {
-        let file = std::fs::File::open(path).map_err(fail())?;
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail())?;
-    }
-    let bad = |what| Err(Error::Invalid(format!("{}: {what}", path.display())));
-    if bytes.len() as u64 > MAX_FILE {
-        return bad("is longer than 1400000 bytes");
-    }
-    if bytes.starts_with(MAGIC) {
-        return Ok(PsbtDocument { psbt: STANDARD.encode(&bytes) });
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) if STANDARD.decode(text.trim()).is_ok_and(|psbt| psbt.starts_with(MAGIC)) => {
-            Ok(PsbtDocument { psbt: text.trim().to_owned() })
-        }
-        _ => bad("is no PSBT, neither base64 nor binary (BIP174)"),
-    }
+    Show(psbt_show::Show),
+    /// Writes a PSBT in another version or form; needs no server
+    #[command(after_help = "\
+Examples:
+  anya psbt convert payment.psbt --to 2 > payment.v2.psbt
+  anya psbt convert payment.psbt --form binary --out payment.bin")]
+    Convert {
+        /// The file; `-` reads standard input
+        file: PathBuf,
+        /// The version: 0 (BIP174) or 2 (BIP370) [default: as it is]
+        #[arg(long, value_name = "VERSION", value_parser = ["0", "2"])]
+        to: Option<String>,
+        #[command(flatten)]
+        write: psbt_file::Write,
+    },
+    /// Puts the signatures of several PSBTs of one transaction together, in any order; needs no server
+    #[command(after_help = "\
+Examples:
+  anya psbt combine alice.psbt bob.psbt > both.psbt")]
+    Combine {
+        /// The files
+        #[arg(required = true, num_args = 2..=64)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        write: psbt_file::Write,
+    },
 }
 
 impl PsbtCommand {
@@ -97,11 +95,32 @@ impl PsbtCommand {
                 context.out.document(&document, |document| document.psbt.clone())
             }
             Self::Import { id, file } => {
-                let document = read(&file)?;
+                let psbt = psbt_file::read(&file)?.to_version(anya_psbt::Version::V0).map_err(Error::part)?;
+                let document = PsbtDocument { psbt: psbt.to_base64() };
+                if document.psbt.len() > MAX_SENT {
+                    return Err(Error::Invalid(format!(
+                        "{}: is longer than {MAX_SENT} bytes",
+                        file.display()
+                    )));
+                }
                 let import = context.client()?.import_psbt(id, &document).await?;
                 context.out.document(&import, |operation| {
                     format!("{}\n{}", operation.id, intent_text::operation(operation))
                 })
+            }
+            Self::Show(show) => show.run(context),
+            Self::Convert { file, to, write } => {
+                let psbt = psbt_file::read(&file)?;
+                let psbt = match to.as_deref() {
+                    Some("0") => psbt.to_version(anya_psbt::Version::V0),
+                    Some(_) => psbt.to_version(anya_psbt::Version::V2),
+                    None => Ok(psbt),
+                };
+                write.put(&psbt.map_err(Error::part)?, context)
+            }
+            Self::Combine { files, write } => {
+                let psbts = files.iter().map(|file| psbt_file::read(file)).collect::<Result<Vec<Psbt>>>()?;
+                write.put(&anya_psbt::combine(psbts).map_err(Error::part)?, context)
             }
         }
     }

@@ -74,6 +74,9 @@ const COMMANDS: &[&[&str]] = &[
     &["operation", "cancel"],
     &["operation", "wait"],
     &["psbt", "export"],
+    &["psbt", "show"],
+    &["psbt", "convert"],
+    &["psbt", "combine"],
     &["psbt", "import"],
     &["audit", "list"],
     &["audit", "export"],
@@ -161,7 +164,7 @@ fn files_that_are_not_what_they_should_be_are_invalid() {
     place.run(&["policy", "set", &policy]).refused(3, "efect");
     place.run(&["policy", "set", "/nowhere.toml"]).refused(5, "/nowhere.toml");
     let psbt = place.secret("x.psbt", "no psbt");
-    place.run(&["psbt", "import", OPERATION, &psbt]).refused(3, "BIP174");
+    place.run(&["psbt", "import", OPERATION, &psbt]).refused(3, "this is no PSBT");
     place.run(&["operation", "approve", OPERATION, "--credential", &psbt]).refused(3, "keygen");
     place.run(&["operator", "add", "x", "--credential", &psbt]).refused(3, "keygen");
 }

@@ -65,7 +65,7 @@ pub struct Signed {
     pub needed: usize,
 }
 
-/// Reads a PSBT in base64 (BIP174).
+/// Reads a PSBT in base64, of version 0 (BIP174) or 2 (BIP370).
 ///
 /// # Errors
 /// [`Error::BadPsbt`] says what is wrong.
@@ -74,7 +74,9 @@ pub fn parse_psbt(text: &str) -> Result<Psbt> {
     if text.len() / 4 > MAX_PSBT_BYTES / 3 {
         return Err(Error::BadPsbt(format!("is longer than {MAX_PSBT_BYTES} bytes")));
     }
-    let psbt: Psbt = text.parse().map_err(|error| Error::BadPsbt(format!("cannot be read: {error}")))?;
+    let psbt = anya_psbt::read_base64(text)
+        .and_then(|psbt| psbt.to_v0())
+        .map_err(|error| Error::BadPsbt(format!("cannot be read: {error}")))?;
     well_formed(&psbt)?;
     Ok(psbt)
 }
