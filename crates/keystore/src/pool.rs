@@ -559,6 +559,10 @@ mod tests {
         }
     }
 
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "the locks are what is in the way, and the jobs never wait for them"
+    )]
     #[tokio::test]
     async fn a_short_job_is_done_by_its_caller_unless_the_desks_are_taken_or_the_roots_change() {
         let pool = pool(8);
