@@ -85,6 +85,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Psbt(commands::psbt::PsbtCommand),
     #[command(subcommand)]
+    Message(commands::message::MessageCommand),
+    #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
     Completions(commands::completions::Completions),
 }

@@ -15,6 +15,7 @@ pub(crate) mod fees;
 pub(crate) mod init;
 pub(crate) mod key;
 mod key_sign;
+pub(crate) mod message;
 pub(crate) mod operation;
 pub(crate) mod operator;
 pub(crate) mod pay;
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<()> {
         Command::Cpfp(command) => Box::pin(command.run(context)).await,
         Command::Operation(command) => Box::pin(command.run(context)).await,
         Command::Psbt(command) => command.run(context).await,
+        Command::Message(command) => command.run(context),
         Command::Audit(command) => Box::pin(command.run(context)).await,
         Command::Completions(command) => command.run(context),
     }

@@ -12,6 +12,7 @@ mod config;
 mod credential;
 mod doctor;
 mod holders;
+mod message;
 mod psbt;
 mod server;
 mod support;

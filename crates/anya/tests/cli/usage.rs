@@ -78,6 +78,7 @@ const COMMANDS: &[&[&str]] = &[
     &["psbt", "convert"],
     &["psbt", "combine"],
     &["psbt", "import"],
+    &["message", "verify"],
     &["audit", "list"],
     &["audit", "export"],
     &["audit", "verify"],
