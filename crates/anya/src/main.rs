@@ -14,6 +14,7 @@ mod context;
 mod credential;
 mod error;
 mod follow;
+mod input_file;
 mod intent_text;
 mod listing;
 mod logging;

@@ -1,9 +1,6 @@
 //! `anya message`
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anya_message::{MAX_BYTES, bip322, legacy};
 use anya_primitives::Network;
@@ -15,6 +12,7 @@ use serde_json::json;
 use crate::{
     context::Context,
     error::{Error, Result},
+    input_file,
 };
 
 /// Verifies what was signed in the name of an address
@@ -69,7 +67,8 @@ impl Verify {
             .map_err(|_| Error::Invalid(format!("--address: it is not one of {network}; see --network")))?;
         let message = match (self.message, &self.file) {
             (Some(text), _) => text.into_bytes(),
-            (None, Some(path)) => read(path)?,
+            // One byte more than is worked on tells that it is too long.
+            (None, Some(path)) => input_file::read(path, MAX_BYTES as u64 + 1)?,
             (None, None) => return Err(Error::Usage("give --message or --file".to_owned())),
         };
         let script = address.script_pubkey();
@@ -109,16 +108,4 @@ fn verdict(error: anya_message::Error) -> Error {
         }
         other => Error::part(other),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let most = MAX_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    let fail = || Error::file("read", path);
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(fail())?;
-    } else {
-        std::fs::File::open(path).map_err(fail())?.take(most).read_to_end(&mut bytes).map_err(fail())?;
-    }
-    Ok(bytes)
 }

@@ -1,9 +1,6 @@
 //! PSBTs in files and on standard streams, in every form in which they travel.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anya_psbt::{MAX_BYTES, Psbt};
 use clap::{Args, ValueEnum};
@@ -12,20 +9,14 @@ use serde_json::json;
 use crate::{
     context::Context,
     error::{Error, Result},
-    private_file,
+    input_file, private_file,
 };
 
 /// Reads a PSBT of either version, in whatever form it is; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<Psbt> {
     // Hex is twice as long, and text may have line ends.
     let most = MAX_BYTES as u64 * 2 + 1_000_000;
-    let mut bytes = Vec::new();
-    let fail = || Error::file("read", path);
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(fail())?;
-    } else {
-        std::fs::File::open(path).map_err(fail())?.take(most).read_to_end(&mut bytes).map_err(fail())?;
-    }
+    let bytes = input_file::read(path, most)?;
     let named = |error: anya_psbt::Error| Error::Invalid(format!("{}: {error}", path.display()));
     anya_psbt::read(&bytes).map(|(psbt, _)| psbt).map_err(named)
 }

@@ -1,6 +1,9 @@
 //! What is done to a provider.
 
-use std::{fs, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use anya_pkcs11_chaos::{Fault, FaultKind, Function, WrongAnswer};
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,7 +50,7 @@ impl Harm {
         let chaos = &rig.chaos[at];
         let pid = match self {
             Self::Killed => signal(rig, at, Signal::KILL),
-            Self::Stopped => signal(rig, at, Signal::STOP),
+            Self::Stopped => signal(rig, at, Signal::STOP).inspect(|pid| wait_until_stopped(*pid)),
             Self::Removed => set(chaos, Fault::everywhere(FaultKind::RemoveToken)),
             Self::Slow => set(chaos, Fault::on(Function::Sign, FaultKind::latency(SLOW))),
             Self::Wrong => set(chaos, Fault::wrong(WrongAnswer::FlipBit)),
@@ -85,7 +88,19 @@ impl Harmed {
     }
 }
 
+/// A process that is told to stop goes on until its threads are next scheduled: on a busy machine for so long that the
+/// next fault, at the other provider, would find none that works.
+fn wait_until_stopped(pid: u32) {
+    let end = Instant::now() + Duration::from_secs(1);
+    while !is_stopped(pid) && Instant::now() < end {
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Whether every thread of the process has stopped.
 fn is_stopped(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+    let state = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+    let stopped = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).is_ok_and(state);
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .is_ok_and(|mut threads| threads.all(|thread| thread.is_ok_and(stopped)))
 }
