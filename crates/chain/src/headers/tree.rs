@@ -65,6 +65,9 @@ pub enum HeaderFault {
     /// It is not a block at the tree's first height, or not the genesis block of the network.
     #[error("the tree cannot begin with it")]
     Root,
+    /// There are as many headers as are kept: no fault of this one.
+    #[error("no more headers are kept")]
+    Full,
 }
 
 impl HeaderTree {

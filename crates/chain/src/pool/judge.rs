@@ -75,6 +75,15 @@ fn lie(detail: impl Into<String>) -> Stop {
     Stop::Trouble(Trouble::Lie(detail.into()))
 }
 
+/// What a refused header says of the node: that it lies, unless it is only we who keep no more.
+fn faulty(at: BlockRef, fault: HeaderFault) -> Stop {
+    let detail = format!("block {at}: {fault}");
+    match fault {
+        HeaderFault::Full => Error::Unreachable { detail, maybe_sent: false }.into(),
+        _ => lie(detail),
+    }
+}
+
 impl Inner {
     /// Looks at the node's chain and checks it.
     pub(super) async fn examine(&self, node: &Node) -> Result<Finding, Trouble> {
@@ -125,7 +134,7 @@ impl Inner {
             // The usual case: one block on top of what is known.
             Ok(()) => return self.shown(claim),
             Err(HeaderFault::Orphan(_)) => {}
-            Err(fault) => return Err(lie(format!("block {tip}: {fault}"))),
+            Err(fault) => return Err(faulty(tip, fault)),
         }
         let known = match self.highest_known(node, tip).await? {
             Some(height) => height,
@@ -148,7 +157,7 @@ impl Inner {
                 Err(HeaderFault::Orphan(_)) => {
                     return Err(Stop::Mismatch(format!("block {at} does not follow the one before it")));
                 }
-                Err(fault) => return Err(lie(format!("block {at}: {fault}"))),
+                Err(fault) => return Err(faulty(at, fault)),
             }
         }
         if known.saturating_add(count) < tip.height {
@@ -193,7 +202,7 @@ impl Inner {
         let begin = self.begin_at(at.height);
         let tree = view.tree_or(|| HeaderTree::anchored(network, begin));
         if tree.len() >= MOST_HEADERS && tree.get(&at.hash).is_none() {
-            return Err(HeaderFault::Root);
+            return Err(HeaderFault::Full);
         }
         tree.insert(header).map(drop)
     }

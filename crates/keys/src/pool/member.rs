@@ -121,33 +121,23 @@ impl Member {
             | Error::KeystoreVersion { .. } => Weight::Fatal,
             _ => Weight::Strike,
         };
-        self.faults.fetch_add(1, Ordering::Relaxed);
-        let out = self.breaker.fault(weight, &error.to_string(), began);
-        if out {
-            tracing::error!(provider = self.id(), %error, "provider taken out of use until it passes its examination");
-        }
-        out
+        self.strike(weight, &error.to_string(), began)
     }
 
     /// It cannot use a key that it is known to hold, such as its canary. Answers whether that took it out of use.
     pub(crate) fn unfit(&self, reason: &str, began: Instant) -> bool {
-        self.faults.fetch_add(1, Ordering::Relaxed);
-        let out = self.breaker.fault(Weight::Fatal, reason, began);
-        if out {
-            tracing::error!(
-                provider = self.id(),
-                reason,
-                "provider taken out of use until it passes its examination"
-            );
-        }
-        out
+        self.strike(Weight::Fatal, reason, began)
     }
 
     /// A replica had to be asked because it took too long. Answers whether that took it out of use.
     pub(crate) fn too_slow(&self, began: Instant) -> bool {
-        self.faults.fetch_add(1, Ordering::Relaxed);
         let reason = format!("it did not sign within {} ms", began.elapsed().as_millis());
-        let out = self.breaker.fault(Weight::Strike, &reason, began);
+        self.strike(Weight::Strike, &reason, began)
+    }
+
+    fn strike(&self, weight: Weight, reason: &str, began: Instant) -> bool {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        let out = self.breaker.fault(weight, reason, began);
         if out {
             tracing::error!(
                 provider = self.id(),
