@@ -248,6 +248,15 @@ async fn a_token_is_taken_out_and_put_back() {
     rig.signs(2).await;
 }
 
+/// Another process that writes to a token makes it unreadable for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_cannot_be_read_for_a_moment_fails_no_call() {
+    let rig = rig().await;
+    rig.chaos.set(Fault::answer(Function::Sign, ckr::CKR_DEVICE_REMOVED).once()).unwrap();
+    rig.chaos.set(Fault::answer(Function::GetTokenInfo, ckr::CKR_GENERAL_ERROR).times(4)).unwrap();
+    rig.signs(1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_starts_before_its_token_is_there() {
     let rig = rig().await;

@@ -34,10 +34,10 @@ use crate::{
 /// The least time between two restarts of the module: a device that is away is not helped by more.
 const RESTART: Duration = Duration::from_millis(250);
 
-/// How often, and with what pause, a module is started anew that does not show the token.
-const START_TRIES: u32 = 3;
-/// See [`START_TRIES`].
-const START_PAUSE: Duration = Duration::from_millis(15);
+/// The pauses between the starts of a module that does not show the token. Together they outlast another process that
+/// was taken off its processor while it wrote to the token.
+const START_PAUSES: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(15), Duration::from_millis(45)];
 
 /// A module that has been initialised, and where its token is.
 pub(crate) struct Module {
@@ -217,19 +217,23 @@ impl Hall {
 
     /// Finalizes and initialises the module again, unless that was done since `epoch`: some modules find a token that
     /// came back, or make their channel to the device anew, in no other way.
-    pub(crate) fn restart(&self, epoch: u64) -> Outcome<()> {
-        self.start_anew(epoch, false)
+    pub(crate) fn restart(&self, epoch: u64, why: &Trouble) -> Outcome<()> {
+        self.start_anew(epoch, Some(why))
     }
 
-    fn start_anew(&self, epoch: u64, at_once: bool) -> Outcome<()> {
+    /// At once, or, if there is a reason, not sooner than [`RESTART`] after a start that did not help.
+    fn start_anew(&self, epoch: u64, why: Option<&Trouble>) -> Outcome<()> {
         let mut module = self.module.write().unwrap_or_else(PoisonError::into_inner);
         if module.epoch != epoch {
             return Ok(());
         }
         // One that has worked since its last start is worth another.
         let worked = module.served.swap(false, Ordering::Relaxed);
-        if !worked && !at_once && module.started.elapsed() < RESTART {
-            return Err(Trouble::Gone("the device does not come back".to_owned()));
+        if let Some(why) = why
+            && !worked
+            && module.started.elapsed() < RESTART
+        {
+            return Err(Trouble::Gone(format!("{why}, and again after the module was started anew")));
         }
         module.started = Instant::now();
         module.epoch += 1;
@@ -240,15 +244,14 @@ impl Hall {
             let _ = session.close();
         }
         let _ = module.pkcs11.clone().finalize();
-        initialize(&module.pkcs11, self.arguments.as_deref())?;
-        module.slot = find_slot(&module.pkcs11, &self.token)?;
+        module.slot = Some(start(&module.pkcs11, self.arguments.as_deref(), &self.token)?);
         Ok(())
     }
 
     /// Starts the module anew because an object may have been overlooked. The profile says for which modules that is
     /// worth its price; it is paid each time, because one that was made a moment ago is the likeliest to be missed.
     pub(crate) fn refresh(&self, epoch: u64) -> Outcome<()> {
-        self.start_anew(epoch, true)
+        self.start_anew(epoch, None)
     }
 
     /// What the token says of itself.
@@ -289,22 +292,21 @@ fn initialize(pkcs11: &Pkcs11, arguments: Option<&CStr>) -> Result<(), Fault> {
     }
 }
 
-/// Initialises the module and finds the token. Tried a few times: a token that another process is just writing to may
-/// not be readable for a moment.
+/// Initialises the module and finds the token. Tried a few times: a token that another process is just writing to is not
+/// readable for a moment. SoftHSM2 writes to a token at each login.
 fn start(pkcs11: &Pkcs11, arguments: Option<&CStr>, token: &TokenSelector) -> Result<Slot, Fault> {
-    let mut tries = START_TRIES;
+    let mut pauses = START_PAUSES.iter();
     loop {
         initialize(pkcs11, arguments)?;
         let found = find_slot(pkcs11, token);
         if let Ok(Some(slot)) = found {
             return Ok(slot);
         }
-        tries -= 1;
-        if tries == 0 {
+        let Some(pause) = pauses.next() else {
             return Err(found.err().unwrap_or_else(|| Fault::Unavailable(absent(token))));
-        }
+        };
         let _ = pkcs11.clone().finalize();
-        thread::sleep(START_PAUSE);
+        thread::sleep(*pause);
     }
 }
 

@@ -229,7 +229,7 @@ impl Seat {
         };
         if restart && !tried.restarted {
             tried.restarted = true;
-            return hall.restart(self.epoch).map_err(Trouble::into_fault);
+            return hall.restart(self.epoch, &trouble).map_err(Trouble::into_fault);
         }
         Err(trouble.into_fault())
     }

@@ -1,5 +1,7 @@
 //! What a module's return value means for what is to be done next.
 
+use std::fmt;
+
 use anya_provider::Error;
 use cryptoki::error::{Error as CkError, RvError};
 
@@ -92,6 +94,17 @@ fn refusal(value: RvError) -> &'static str {
             "the token has no user PIN yet: initialise it with the vendor's tool"
         }
         _ => "the PIN is wrong: configure the right one; it is not tried again",
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone(reason) | Self::Lost(reason) | Self::Failed(reason) | Self::Stale(reason) => {
+                f.write_str(reason)
+            }
+            Self::Fault(fault) => write!(f, "{fault:?}"),
+        }
     }
 }
 
