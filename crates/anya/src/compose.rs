@@ -1,7 +1,7 @@
 //! How the server is put together, in the order in which its parts need each other, and taken apart again.
 //!
 //! The data folder is locked first: what follows is ours alone. Addresses are bound before secrets are opened, so that a
-//! port in use costs nothing. No node is waited for: a server starts without one, and says so in its status.
+//! port in use costs nothing. No node or peer is waited for: a server starts without them, and says so in its status.
 
 use std::{
     path::Path,
@@ -9,8 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anya_chain::{ChainSource, NodeConfig, NodePool, PoolConfig, RpcAuth, RpcConfig, Timeouts};
-use anya_config::{Config, NodeAuth, NodeEntry};
+use anya_config::Config;
 use anya_keys::{Keyring, Schedule, Watch};
 use anya_keystore::SoftwareProvider;
 use anya_primitives::{Clock, Network, SystemClock};
@@ -18,10 +17,11 @@ use anya_provider::Provider;
 use anya_server::{Limits, ListenOptions, Listeners, TlsFiles};
 use anya_store::{DataDir, DataDirLock, Index, Ledger, LedgerOptions, Migration};
 use anya_treasury::{CheckpointKey, Engine, Settings, Treasury, load_checkpoint_key};
-use anya_wallet::{INDEX_FAMILIES, Wallets};
+use anya_wallet::Wallets;
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
+    chain_source,
     error::{Error, Result},
     follow::{self, Follow},
     passphrase,
@@ -67,7 +67,7 @@ impl Composition {
     pub(crate) async fn start(config: &Config, reread: Reread) -> Result<Self> {
         let lock = DataDir::open_locked(&config.data.dir).map_err(Error::part)?;
         check_network(&config.data.dir, config.bitcoin.network)?;
-        let nodes = node_configs(config)?;
+        let plan = chain_source::Plan::of(config)?;
         let listeners = listen(config).await?;
 
         let ledger = open_ledger(&lock.ledger_path()).await?;
@@ -82,13 +82,13 @@ impl Composition {
         }
         let checkpoint_key = checkpoint_key(&keyring).await?;
 
-        let node: Arc<dyn ChainSource> = Arc::new(node_pool(config, &nodes, clock.clone())?);
         let index = open_index(&lock.index_path()).await?;
-        let wallets =
-            Wallets::open(ledger.clone(), index, keyring.clone(), config.bitcoin.network, clock.clone());
+        let network = config.bitcoin.network;
+        let wallets = Wallets::open(ledger.clone(), index.clone(), keyring.clone(), network, clock.clone());
         let wallets = Arc::new(wallets.await.map_err(Error::part)?);
+        let chain = plan.start(config, wallets.tip(), index, clock.clone())?;
         let follow = Follow::start(follow::Parts {
-            source: node.clone(),
+            source: chain.clone(),
             sink: wallets.clone(),
             clock: clock.clone(),
             poll: config.node.poll,
@@ -98,10 +98,10 @@ impl Composition {
             ledger: ledger.clone(),
             keyring: keyring.clone(),
             wallets,
-            chain: node,
+            chain,
             follower: follow.status(),
             clock,
-            network: config.bitcoin.network,
+            network,
             checkpoint_key,
             default_provider: config.keys.default_provider.clone(),
             fallback_fee_rate: config.bitcoin.fallback_fee_rate,
@@ -208,11 +208,13 @@ pub(crate) async fn open_ledger(path: &Path) -> Result<Ledger> {
 /// Opens the index; one that is damaged is made anew, for everything in it can be derived again.
 async fn open_index(path: &Path) -> Result<Index> {
     let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || match Index::open(&path, &INDEX_FAMILIES) {
+    // All that any source may use: which one is configured can change from one start to the next.
+    let families = [&anya_wallet::INDEX_FAMILIES[..], &anya_filters::INDEX_FAMILIES].concat();
+    let opened = tokio::task::spawn_blocking(move || match Index::open(&path, &families) {
         Err(anya_store::Error::IndexDamaged { detail, .. }) => {
             tracing::warn!(%detail, "the index is damaged; it is made anew");
             Index::destroy(&path)?;
-            Index::open(&path, &INDEX_FAMILIES)
+            Index::open(&path, &families)
         }
         opened => opened,
     });
@@ -223,40 +225,6 @@ async fn open_index(path: &Path) -> Result<Index> {
             message: "opening the index failed in an unforeseen way".into(),
         }),
     }
-}
-
-/// How the nodes are reached.
-pub(crate) fn node_configs(config: &Config) -> Result<Vec<NodeConfig>> {
-    if config.node.entries.is_empty() {
-        return Err(Error::Invalid(
-            "no way to log in to the node: set node.cookie_file, or node.user with node.password_file".into(),
-        ));
-    }
-    config
-        .node
-        .entries
-        .iter()
-        .map(|entry| Ok(NodeConfig { name: entry.name.clone(), rpc: rpc_config(config, entry)? }))
-        .collect()
-}
-
-fn rpc_config(config: &Config, entry: &NodeEntry) -> Result<RpcConfig> {
-    let auth = match &entry.auth {
-        NodeAuth::Cookie(path) => RpcAuth::Cookie(path.clone()),
-        NodeAuth::Password { user, password } => {
-            RpcAuth::UserPass { user: user.clone(), password: password.read()? }
-        }
-    };
-    let call = config.node.timeout;
-    let timeouts =
-        Timeouts { connect: call.min(Duration::from_secs(5)), call, large_call: call.saturating_mul(4) };
-    Ok(RpcConfig { url: entry.url.clone(), auth, network: config.bitcoin.network, timeouts })
-}
-
-/// The nodes behind one source. Each is watched from now on, whether it is there or not.
-pub(crate) fn node_pool(config: &Config, nodes: &[NodeConfig], clock: Arc<dyn Clock>) -> Result<NodePool> {
-    let watch = PoolConfig { poll: config.node.poll, ..PoolConfig::default() };
-    NodePool::start(nodes, watch, clock).map_err(Error::part)
 }
 
 /// A data folder belongs to one network for good: keys, addresses and heights of two networks must not mix.

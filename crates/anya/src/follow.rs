@@ -1,4 +1,4 @@
-//! Following the node from the right block on.
+//! Following the chain from the right block on.
 //!
 //! A data folder that has followed before goes on where it stood. A new one begins a few blocks below the node's best,
 //! for no wallet can have coins before it exists; so the node must have been asked once before following can begin, and
@@ -16,7 +16,7 @@ use tokio::{
 
 /// How many blocks below the node's best a new data folder begins. A reorganisation that reaches below the first block
 /// is answered by beginning anew, so this only saves work.
-const HEADROOM: u32 = 10;
+pub(crate) const HEADROOM: u32 = 10;
 
 /// How long the end of following may take before it is cut off.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -106,7 +106,7 @@ async fn begin(parts: &Parts, publish: &watch::Sender<FollowerStatus>) -> u32 {
             Ok(height) => return height,
             Err((node, reason)) => publish.send_modify(|status| {
                 if node {
-                    tracing::warn!(%reason, "the node is away; waiting for it");
+                    tracing::warn!(%reason, "the chain source is away; waiting for it");
                     let since = status.node.since().unwrap_or_else(|| parts.clock.now());
                     status.node = NodeState::Unreachable { reason, since };
                 } else {

@@ -6,6 +6,7 @@
 //!
 //! A new command is a file in `commands/`, a line in `cli::Command`, and a line in `commands::run`.
 
+mod chain_source;
 mod checks;
 mod cli;
 mod commands;

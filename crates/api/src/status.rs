@@ -31,7 +31,7 @@ pub struct Component {
     pub detail: Option<String>,
 }
 
-/// The Bitcoin node as the server sees it.
+/// The chain source, such as a Bitcoin node, as the server sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// Whether it answers, on the right network, and is not warming up.
@@ -48,9 +48,24 @@ pub struct NodeStatus {
     /// Height up to which the wallets have followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced_height: Option<u32>,
-    /// Each node behind the server.
+    /// What the server reads the chain from, and how far that sees.
+    pub source: SourceStatus,
+    /// Each node or peer behind the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<PoolNode>,
+}
+
+/// What the server reads the chain from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceStatus {
+    /// `node` (Bitcoin nodes over RPC), `filters` (peers, by compact block filters) or `electrum` (Electrum servers).
+    pub kind: String,
+    /// Which unconfirmed transactions are seen: `whole` (all of a node's mempool), `watched` (those of the wallets) or
+    /// `none` (payments are seen when they are in a block).
+    pub mempool: String,
+    /// Where fee rates come from: `node_estimate`, `recent_blocks` (what the newest blocks paid on average) or
+    /// `server_estimate`.
+    pub fees: String,
 }
 
 /// One of the nodes behind the server.
@@ -94,6 +109,8 @@ pub struct ProviderStatus {
 pub struct FeeEstimates {
     /// One per target; a target for which the node has no estimate is left out.
     pub estimates: Vec<FeeEstimate>,
+    /// Where they come from: `node_estimate`, `recent_blocks` or `server_estimate`.
+    pub source: String,
     /// Below this the node takes nothing into its mempool, in sat/vB.
     #[serde(rename = "minimum_sat_vb", with = "amount::fee_rate_sat_vb")]
     #[schema(value_type = f64)]

@@ -109,6 +109,12 @@ pub enum Error {
         /// The block asked for.
         hash: BlockHash,
     },
+    /// What a source keeps for itself cannot be read or written.
+    #[error("what was fetched from the chain cannot be kept: {detail}")]
+    Storage {
+        /// The store's words.
+        detail: String,
+    },
     /// The node has deleted this block.
     #[error("the node has pruned block {hash}: use a node that keeps it, or raise its -prune and -reindex")]
     Pruned {
@@ -173,6 +179,7 @@ impl Error {
             Self::NoNode { detail } => Self::NoNode { detail: detail.clone() },
             Self::UnknownBlock { hash } => Self::UnknownBlock { hash: *hash },
             Self::Pruned { hash } => Self::Pruned { hash: *hash },
+            Self::Storage { detail } => Self::Storage { detail: detail.clone() },
         }
     }
 
@@ -200,6 +207,7 @@ impl Classified for Error {
             | Self::BadAnswer { .. }
             | Self::WrongNetwork { .. }
             | Self::NoNode { .. }
+            | Self::Storage { .. }
             | Self::Pruned { .. } => ErrorKind::Unavailable,
         }
     }

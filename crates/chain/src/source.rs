@@ -1,13 +1,13 @@
 //! What the other rooms may ask of the chain.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use anya_primitives::{FeeRate, Network};
 use async_trait::async_trait;
-use bitcoin::{Block, BlockHash, Transaction, Txid};
+use bitcoin::{Block, BlockHash, ScriptBuf, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, NodeReport};
+use crate::{Capabilities, Error, NodeReport};
 
 /// A block by height and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct HeaderInfo {
     pub confirmations: i64,
 }
 
-/// What a node says of itself.
+/// What a node says of itself, as [`NodeSource::info`](crate::NodeSource::info) tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {
     /// Its network, verified by chain name and genesis block.
@@ -92,6 +92,9 @@ pub enum BroadcastOutcome {
     Accepted,
     /// The node had it already. This is success.
     AlreadyKnown(KnownIn),
+    /// A peer asked for it and was given it. Peers do not say what they make of it: whether it is accepted shows when it
+    /// is in a block.
+    Sent,
     /// The node refuses it.
     Rejected {
         /// The node's words.
@@ -120,13 +123,42 @@ pub enum RejectKind {
     Policy,
 }
 
+/// What a sink watches for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Rises whenever there are more scripts.
+    pub revision: u64,
+    /// The scripts whose payments and spends matter. One may be named twice.
+    pub scripts: Vec<ScriptBuf>,
+}
+
 /// A view of the Bitcoin chain.
+///
+/// Sources differ in what they see: [`ChainSource::capabilities`] tells. A source that does not see whole blocks is told
+/// by [`ChainSource::watch`] what to look for, and answers [`ChainSource::concerning`] with that.
 ///
 /// Every method fails with [`Error::WrongNetwork`] when the source is not on the configured network.
 #[async_trait]
 pub trait ChainSource: Send + Sync {
-    /// What the source says of itself.
-    async fn info(&self) -> Result<NodeInfo, Error>;
+    /// How far the source sees. It never changes.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Looks for these scripts from now on, and no longer for those that it was told before. Sources that see whole
+    /// blocks and mempools need not be told.
+    async fn watch(&self, watched: Arc<Watched>) -> Result<(), Error> {
+        let _ = watched;
+        Ok(())
+    }
+
+    /// What of a block of the best chain concerns the scripts that are watched: at least every transaction that pays to
+    /// one of them or spends what was paid to one, in the block's order, under the block's header. Any part of the rest
+    /// may be missing.
+    ///
+    /// # Errors
+    /// As [`ChainSource::block`].
+    async fn concerning(&self, block: BlockRef) -> Result<Block, Error> {
+        self.block(&block.hash).await
+    }
 
     /// The best block.
     async fn tip(&self) -> Result<BlockRef, Error>;
@@ -151,9 +183,10 @@ pub trait ChainSource: Send + Sync {
     /// This tells a source that went back from one that merely lags behind: both have a tip lower than `block`.
     async fn is_invalid(&self, block: BlockRef) -> Result<bool, Error>;
 
-    /// The ids of all transactions in the mempool.
+    /// The ids of the transactions in the mempool that the source sees ([`Capabilities::mempool`]).
     ///
     /// # Errors
+    /// [`Error::Unsupported`] from a source that sees none.
     /// [`Error::WarmingUp`] while the source still loads its mempool: a partial list would look like evictions.
     async fn mempool(&self) -> Result<Vec<Txid>, Error>;
 

@@ -152,7 +152,7 @@ async fn what_may_not_be_replaced_is_a_conflict_and_chains_are_bounded() {
         match source.broadcast(&link).await.unwrap() {
             BroadcastOutcome::Accepted => links += 1,
             BroadcastOutcome::Rejected { kind, reason } => break (kind, reason),
-            BroadcastOutcome::AlreadyKnown(known) => panic!("{known:?}"),
+            other => panic!("{other:?}"),
         }
         coin = OutPoint::new(link.compute_txid(), 0);
         assert!(links < 200);

@@ -15,7 +15,7 @@ use std::{
 
 use anya_chain::{
     BitcoinRpc, BlockRef, BlockSink, BroadcastOutcome, Call, ChainSource, Error, Follower, FollowerConfig,
-    NodeState, SinkError,
+    NodeState, SinkError, Watched,
 };
 use anya_primitives::SystemClock;
 use async_trait::async_trait;
@@ -227,6 +227,10 @@ struct Untouched(Mutex<u32>);
 
 #[async_trait]
 impl BlockSink for Untouched {
+    async fn watched(&self, _: Option<u64>) -> Result<Option<Watched>, SinkError> {
+        Ok(None)
+    }
+
     async fn position(&self) -> Result<Vec<BlockRef>, SinkError> {
         Ok(Vec::new())
     }

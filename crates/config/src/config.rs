@@ -23,6 +23,8 @@ pub struct Config {
     pub server: Server,
     /// `[node]`
     pub node: Node,
+    /// `[filters]`
+    pub filters: Filters,
     /// `[keystore]`
     pub keystore: Keystore,
     /// `[keys]`
@@ -84,6 +86,17 @@ pub struct Node {
     pub poll: Duration,
     /// First block to follow in a new data folder.
     pub start_height: Option<u32>,
+}
+
+/// Peers that serve compact block filters, for a server without a node.
+#[derive(Clone, Debug)]
+pub struct Filters {
+    /// `HOST:PORT` of each; none named: peers are found through the network's seeds.
+    pub peers: Vec<String>,
+    /// How many must commit to the same filters.
+    pub min_peers: u8,
+    /// SOCKS5 proxy through which they are reached.
+    pub socks5: Option<SocketAddr>,
 }
 
 /// A Bitcoin node.
@@ -224,6 +237,19 @@ impl Config {
                 fault("node", "the name `node` belongs to the section [node] itself: choose another");
             }
         }
+        let peers = values.list("filters.peers");
+        let most = u64::try_from(peers.len()).unwrap_or(u64::MAX);
+        let min_peers = values.integer("filters.min_peers");
+        if !peers.is_empty() && min_peers.is_some_and(|min| min > most) {
+            let message = "is more than the peers named in filters.peers: name more of them, or lower it";
+            fault("filters.min_peers", message);
+        }
+        let wanted = min_peers.unwrap_or(if peers.len() == 1 { 1 } else { 2 });
+        let filters = Filters {
+            peers,
+            min_peers: u8::try_from(wanted).unwrap_or(u8::MAX),
+            socks5: values.text("filters.socks5").and_then(|text| text.parse().ok()),
+        };
         let passphrase = match (values.secret("keystore.passphrase"), values.path("keystore.passphrase_file"))
         {
             (Some(_), Some(_)) => {
@@ -270,6 +296,7 @@ impl Config {
                 poll: Duration::from_millis(values.integer("node.poll_milliseconds").unwrap_or_default()),
                 start_height: values.integer("node.start_height").and_then(|height| height.try_into().ok()),
             },
+            filters,
             keystore: Keystore { file: path("keystore.file"), passphrase },
             keys: Keys {
                 default_provider: values

@@ -23,7 +23,8 @@ mod settings;
 mod value;
 
 pub use config::{
-    Bitcoin, ClientSettings, Config, Data, Keys, Keystore, Log, LogFormat, Node, NodeAuth, NodeEntry, Server,
+    Bitcoin, ClientSettings, Config, Data, Filters, Keys, Keystore, Log, LogFormat, Node, NodeAuth,
+    NodeEntry, Server,
 };
 pub use error::{Error, Fault};
 pub use load::{Explained, FILE_NAME, Layers, Loaded, load};

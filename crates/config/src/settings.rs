@@ -141,7 +141,25 @@ pub const SETTINGS: &[Setting] = &[
         "node.start_height",
         Kind::Integer(0, 100_000_000),
         None,
-        "first block to follow in a new data folder; without it, a few blocks below the node's best",
+        "first block to follow in a new data folder; without it, a few blocks below the best",
+    ),
+    setting(
+        "filters.peers",
+        Kind::List,
+        Some(""),
+        "peers (HOST:PORT) that serve compact block filters, used when no node is configured; none named: peers are found",
+    ),
+    setting(
+        "filters.min_peers",
+        Kind::Integer(1, 15),
+        None,
+        "how many peers must commit to the same filters; without it 2, or 1 where a single peer is named",
+    ),
+    setting(
+        "filters.socks5",
+        Kind::SocketAddress,
+        None,
+        "SOCKS5 proxy through which peers are reached, such as Tor's 127.0.0.1:9050",
     ),
     setting("keystore.file", Kind::Path, Some("keystore.json"), "the sealed software keystore"),
     setting(

@@ -114,6 +114,11 @@ impl Bitcoind {
         }
     }
 
+    /// Where peers reach a node that listens.
+    pub fn peer_address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.p2p_port))
+    }
+
     /// Where clients reach the node's JSON-RPC: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.rpc_port)

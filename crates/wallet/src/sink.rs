@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use anya_chain::{BlockRef, BlockSink, SinkError};
+use anya_chain::{BlockRef, BlockSink, SinkError, Watched};
 use anya_store::SystemTx;
 use async_trait::async_trait;
 use bdk_wallet::ChangeSet;
@@ -20,8 +20,8 @@ use crate::{
     error::{Error, Result},
     rows,
     state::{State, is_empty},
-    view::Place,
-    wallets::{Inner, Wallets, whole},
+    view::{Place, View},
+    wallets::{Inner, Slot, Wallets, whole},
     watch::Address,
 };
 
@@ -85,6 +85,11 @@ impl Inner {
             self.blocks_doubtful.store(false, Ordering::Release);
         }
         Ok(())
+    }
+
+    fn all_slots(&self) -> Vec<(Address, Arc<Slot>)> {
+        let slots = self.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
     }
 
     fn noted(&self) -> std::sync::MutexGuard<'_, BTreeSet<Txid>> {
@@ -151,11 +156,7 @@ impl Inner {
     async fn disconnect(&self, at: BlockRef) -> Result<()> {
         let now = self.look_time();
         let mut touched = BTreeSet::new();
-        let slots: Vec<_> = {
-            let slots = self.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
-        };
-        for (wallet, slot) in slots {
+        for (wallet, slot) in self.all_slots() {
             if self.look(wallet, &slot, |state, _, _| state.has_anchor(at)).await? {
                 touched.insert(wallet);
             }
@@ -189,11 +190,7 @@ impl Inner {
     async fn change_mempool(&self, added: Vec<Arc<Transaction>>, evicted: Vec<Txid>) -> Result<()> {
         let mut wallets = self.touched(added.iter().map(Arc::as_ref)).await?;
         if !evicted.is_empty() {
-            let slots: Vec<_> = {
-                let slots = self.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-                slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
-            };
-            for (wallet, slot) in slots {
+            for (wallet, slot) in self.all_slots() {
                 let affected = |state: &State| evicted.iter().any(|txid| state.transaction(*txid).is_some());
                 if self.look(wallet, &slot, |state, _, _| affected(state)).await? {
                     wallets.insert(wallet);
@@ -223,8 +220,8 @@ fn known(state: &State, transaction: &Transaction) -> bool {
 }
 
 impl Wallets {
-    /// Takes note of a transaction that a node has just accepted, without waiting for the next look at the mempool.
-    /// To be called for accepted transactions only; one that the node's mempool does not have at the next look is evicted.
+    /// Takes note of a transaction that a node has just accepted, or a peer taken, without waiting for the next look at
+    /// the mempool. One that a mempool which is looked at does not have the next time is evicted.
     pub async fn note_broadcast(&self, transaction: &Transaction) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let added = vec![Arc::new(transaction.clone())];
@@ -251,6 +248,22 @@ impl BlockSink for Wallets {
         let _turn = self.inner.turn.lock().await;
         self.inner.settle_blocks().await?;
         Ok(self.inner.blocks().newest())
+    }
+
+    async fn watched(&self, seen: Option<u64>) -> Result<Option<Watched>, SinkError> {
+        // Before the scripts are read: what comes within reach meanwhile is told the next time.
+        let revision = self.inner.watch().revision();
+        if seen == Some(revision) {
+            return Ok(None);
+        }
+        let mut scripts = Vec::new();
+        for (wallet, slot) in self.inner.all_slots() {
+            let look = |state: &State, _: &View, _: &Blocks| {
+                state.index().inner().all_spks().values().cloned().collect::<Vec<_>>()
+            };
+            scripts.extend(self.inner.look(wallet, &slot, look).await?);
+        }
+        Ok(Some(Watched { revision, scripts }))
     }
 
     async fn connect(&self, block: &Block, at: BlockRef) -> Result<(), SinkError> {
@@ -306,12 +319,8 @@ impl BlockSink for Wallets {
     }
 
     async fn unconfirmed(&self) -> Result<Vec<Txid>, SinkError> {
-        let slots: Vec<_> = {
-            let slots = self.inner.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            slots.iter().map(|(wallet, slot)| (*wallet, Arc::clone(slot))).collect()
-        };
         let mut unconfirmed = BTreeSet::new();
-        for (wallet, slot) in slots {
+        for (wallet, slot) in self.inner.all_slots() {
             let found = self.inner.look(wallet, &slot, |_, view, _| {
                 let waiting =
                     view.transactions.iter().filter(|(_, tx)| matches!(tx.place, Place::Mempool { .. }));

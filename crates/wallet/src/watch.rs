@@ -37,11 +37,17 @@ pub const INDEX_FAMILIES: [&str; 3] = [SCRIPTS, OUTPOINTS, MARKS];
 pub(crate) struct Watch {
     index: Index,
     behind: BTreeSet<Address>,
+    revision: u64,
 }
 
 impl Watch {
     pub(crate) fn new(index: Index) -> Self {
-        Self { index, behind: BTreeSet::new() }
+        Self { index, behind: BTreeSet::new(), revision: 0 }
+    }
+
+    /// Rises whenever a script more is watched.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The wallets that the index could not take in; [`add_wallet`](Self::add_wallet) helps.
@@ -52,6 +58,7 @@ impl Watch {
     /// Takes in a whole wallet, as far as that was not done before.
     pub(crate) fn add_wallet(&mut self, wallet: Address, state: &State) {
         self.behind.remove(&wallet);
+        self.revision += 1;
         let transactions: Vec<_> = state.graph().full_txs().map(|node| node.tx).collect();
         self.add_news(wallet, state, transactions.iter().map(AsRef::as_ref));
     }
@@ -75,7 +82,7 @@ impl Watch {
         self.add_news(wallet, state, []);
     }
 
-    fn scripts(&self, wallet: Address, state: &State) -> Result<()> {
+    fn scripts(&mut self, wallet: Address, state: &State) -> Result<()> {
         let scripts = state.index().inner().all_spks();
         for keychain in KEYCHAINS {
             let mark = keychain_mark(wallet, keychain);
@@ -85,6 +92,7 @@ impl Watch {
             };
             let fresh: Vec<_> = scripts.range((keychain, next)..=(keychain, u32::MAX)).collect();
             let Some(((_, last), _)) = fresh.last() else { continue };
+            self.revision += 1;
             let mut batch = Batch::new();
             batch.put(MARKS, mark, (last + 1).to_be_bytes());
             let keys: Vec<_> = fresh.iter().map(|(_, script)| script_key(script).to_vec()).collect();

@@ -2,6 +2,7 @@
 
 pub(crate) mod files;
 pub(crate) mod node;
+pub(crate) mod peers;
 pub(crate) mod provider;
 pub(crate) mod socket;
 pub(crate) mod storage;

@@ -8,7 +8,7 @@ use anya_primitives::{Clock, Network, SystemClock};
 use tokio::time::timeout;
 
 use super::Check;
-use crate::compose::{node_configs, node_pool};
+use crate::chain_source::{Plan, node_pool};
 
 /// The oldest node with the RPCs that are used, as `getnetworkinfo` writes versions.
 const OLDEST: u64 = 260_000;
@@ -28,11 +28,12 @@ pub(crate) async fn node(config: &Config) -> Vec<Check> {
         Check::fail(
             "node",
             error.to_string(),
-            "set node.url and node.cookie_file (or node.user and node.password_file)",
+            "set node.url and node.cookie_file (or node.user and node.password_file), or filters.peers",
         )
     };
-    let nodes = match node_configs(config) {
-        Ok(nodes) => nodes,
+    let nodes = match Plan::of(config) {
+        Ok(Plan::Nodes(nodes)) => nodes,
+        Ok(Plan::Filters(_)) => return super::peers::peers(&config.filters).await,
         Err(error) => return vec![unset(&error)],
     };
     match nodes.as_slice() {

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{context::Context, error::Result, intent_text::fee_rate, output::table, progress::with_progress};
 
-/// Shows the node's fee estimates
+/// Shows fee estimates, and where they come from
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -24,7 +24,12 @@ impl Fees {
                 })
                 .collect();
             rows.push(vec!["least accepted".into(), fee_rate(fees.minimum)]);
-            table(&["within", "fee rate"], &rows)
+            let source = match fees.source.as_str() {
+                "recent_blocks" => "what the newest blocks paid on average",
+                "server_estimate" => "the server's estimate",
+                _ => "the node's estimate",
+            };
+            format!("{}source: {source}\n", table(&["within", "fee rate"], &rows))
         })
     }
 }

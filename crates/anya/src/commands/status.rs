@@ -1,5 +1,6 @@
 //! `anya status`
 
+use anya_api::status::SourceStatus;
 use clap::Args;
 
 use crate::{
@@ -25,6 +26,7 @@ impl Status {
                 ("version", plain(&status.version)),
                 ("network", status.network.to_string()),
                 ("started", status.started_at.to_string()),
+                ("chain source", chain_source(&status.node.source)),
                 ("node", health(status.node.ok, status.node.detail.as_deref())),
                 ("node's best block", or_dash(status.node.tip_height)),
                 ("followed to block", or_dash(status.node.synced_height)),
@@ -43,6 +45,19 @@ impl Status {
             text
         })
     }
+}
+
+fn chain_source(source: &SourceStatus) -> String {
+    let kind = match source.kind.as_str() {
+        "filters" => "compact block filters from peers",
+        "electrum" => "an Electrum server",
+        _ => "Bitcoin nodes",
+    };
+    let unseen = match source.mempool.as_str() {
+        "none" => "; unconfirmed payments are not seen",
+        _ => "",
+    };
+    format!("{kind}{unseen}")
 }
 
 fn health(ok: bool, detail: Option<&str>) -> String {

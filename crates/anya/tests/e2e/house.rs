@@ -73,7 +73,12 @@ impl House {
     pub(crate) async fn within(parent: &Path, node: Options, settings: Settings) -> Self {
         let node = Bitcoind::start(node).unwrap();
         node.mine_blocks(110).unwrap();
-        let mut server = Server::init(parent, &node.url(), &node.cookie_file(), settings);
+        let server = Server::init(parent, &node.url(), &node.cookie_file(), settings);
+        Self::founded(node, server).await
+    }
+
+    /// An organisation on a server that was set up and does not run yet.
+    pub(crate) async fn founded(node: Bitcoind, mut server: Server) -> Self {
         server.start();
         let new = NewTenant { name: "the organisation".into() };
         let created = server.client(&server.first_token()).create_tenant(&new).await.unwrap();

@@ -5,6 +5,7 @@
 mod bad_input;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod filters;
 mod folder;
 mod house;
 mod node;

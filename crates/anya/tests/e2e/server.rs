@@ -40,12 +40,18 @@ pub(crate) struct Server {
 impl Server {
     /// Initialises a data folder for regtest below `parent`, which also gets the passphrase and the log.
     pub(crate) fn init(parent: &Path, node_url: &str, cookie: &Path, settings: Settings) -> Self {
+        let cookie = cookie.display().to_string();
+        Self::init_with(parent, &["--node-url", node_url, "--node-cookie-file", &cookie], settings)
+    }
+
+    /// The same with these arguments in place of a node.
+    pub(crate) fn init_with(parent: &Path, arguments: &[&str], settings: Settings) -> Self {
         let (data, passphrase) = (parent.join("data"), parent.join("passphrase"));
         fs::write(&passphrase, PASSPHRASE).unwrap();
         fs::set_permissions(&passphrase, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut init = anya();
-        init.args(["init", "--network", "regtest", "--node-url", node_url, "--data-dir"]).arg(&data);
-        init.arg("--node-cookie-file").arg(cookie).arg("--passphrase-file").arg(&passphrase);
+        init.args(["init", "--network", "regtest", "--data-dir"]).arg(&data);
+        init.args(arguments).arg("--passphrase-file").arg(&passphrase);
         init.envs(settings.iter().map(|(name, value)| (*name, value.as_str())));
         let output = init.env("ANYA_NODE__POLL_MILLISECONDS", "50").output().unwrap();
         assert!(output.status.success(), "anya init: {}", text(&output));

@@ -126,6 +126,7 @@ impl Engine {
                 None => Connected::NotYet,
             });
         }
+        self.tell_watched().await?;
         let mut fetched = self.fetch(first).await?;
         loop {
             let Some((at, block)) = fetched else { return Ok(Connected::Moved { progress }) };
@@ -146,6 +147,8 @@ impl Engine {
             });
             top = Some(at);
             match next {
+                // It was looked through for less than is watched now.
+                Some(_) if self.tell_watched().await? => fetched = self.fetch(at.height + 1).await?,
                 Some(next) => fetched = next?,
                 None if at == tip => return Ok(Connected::ToTip),
                 None => return Ok(Connected::Moved { progress }),
@@ -156,8 +159,9 @@ impl Engine {
     /// The block of the best chain at `height`; `None` when the chain moved away from it.
     async fn fetch(&self, height: u32) -> Result<Option<(BlockRef, Block)>, Halt> {
         let Some(hash) = self.ask(self.source.block_hash(height)).await? else { return Ok(None) };
-        match self.ask(self.source.block(&hash)).await {
-            Ok(block) if block.block_hash() == hash => Ok(Some((BlockRef { height, hash }, block))),
+        let at = BlockRef { height, hash };
+        match self.ask(self.source.concerning(at)).await {
+            Ok(block) if block.block_hash() == hash => Ok(Some((at, block))),
             Ok(_) => Err(Halt::Source(Error::bad_answer("getblock", "it is another block"))),
             Err(Halt::Source(Error::UnknownBlock { .. })) => Ok(None),
             Err(halt) => Err(halt),

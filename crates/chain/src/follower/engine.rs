@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     BlockSink, FollowerConfig, FollowerStatus, NodeState, SinkError, blocks::Synced, mempool::KnownMempool,
 };
-use crate::{ChainSource, Error};
+use crate::{ChainSource, Error, MempoolView};
 
 pub(super) struct Engine {
     pub(super) source: Arc<dyn ChainSource>,
@@ -17,6 +17,8 @@ pub(super) struct Engine {
     pub(super) known: KnownMempool,
     next_mempool: Instant,
     told: Option<crate::BlockRef>,
+    /// The revision of what the source was told to look for.
+    watching: Option<u64>,
     clock: Arc<dyn Clock>,
     status: watch::Sender<FollowerStatus>,
     stopped: watch::Receiver<bool>,
@@ -65,8 +67,10 @@ impl Engine {
         let (status, receiver) = watch::channel(start);
         let known = KnownMempool::default();
         let next_mempool = Instant::now();
-        let told = None;
-        (Self { source, sink, config, known, next_mempool, told, clock, status, stopped }, receiver)
+        let (told, watching) = (None, None);
+        let engine =
+            Self { source, sink, config, known, next_mempool, told, watching, clock, status, stopped };
+        (engine, receiver)
     }
 
     pub(super) fn look_at_mempool_now(&mut self) {
@@ -118,14 +122,27 @@ impl Engine {
             self.sink.caught_up(tip).await?;
             self.told = Some(tip);
         }
-        if Instant::now() < self.next_mempool {
+        if self.source.capabilities().mempool == MempoolView::None || Instant::now() < self.next_mempool {
             return Ok(false);
         }
+        self.tell_watched().await?;
         let unfinished = self.follow_mempool(tip).await?;
         if !unfinished {
             self.next_mempool = Instant::now() + self.config.mempool_poll;
         }
         Ok(unfinished)
+    }
+
+    /// Tells the source what to look for, if it must know and that has changed; true when it has.
+    pub(super) async fn tell_watched(&mut self) -> Result<bool, Halt> {
+        if !self.source.capabilities().needs_scripts() {
+            return Ok(false);
+        }
+        let Some(watched) = self.sink.watched(self.watching).await? else { return Ok(false) };
+        let revision = watched.revision;
+        self.ask(self.source.watch(Arc::new(watched))).await?;
+        self.watching = Some(revision);
+        Ok(true)
     }
 
     /// Asks the source, unless the follower is being stopped.

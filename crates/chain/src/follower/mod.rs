@@ -2,11 +2,14 @@
 //!
 //! The follower remembers nothing between rounds but the mempool. Each round it asks the sink where it stands, finds
 //! the newest of those blocks that is still in the source's best chain, takes back what came after it, and brings
-//! what is missing. A round may end anywhere, by a failure or a restart, and the next one mends it.
+//! what is missing. A source that must know what to look for is told before each block, because a block can bring new
+//! scripts within the sink's reach. A round may end anywhere, by a failure or a restart, and the next one mends it.
 
 mod blocks;
 mod engine;
 mod mempool;
+#[cfg(test)]
+mod reach_tests;
 mod sink;
 mod status;
 #[cfg(test)]

@@ -2,7 +2,7 @@ use anya_primitives::{Classified, ErrorKind};
 use async_trait::async_trait;
 use bitcoin::{Block, Transaction, Txid};
 
-use crate::BlockRef;
+use crate::{BlockRef, Watched};
 
 /// Why a sink could not take what it was brought.
 #[derive(Debug)]
@@ -38,7 +38,13 @@ pub trait BlockSink: Send + Sync {
     /// brought the block at the configured start height next.
     async fn position(&self) -> Result<Vec<BlockRef>, SinkError>;
 
-    /// The next block: its parent is the newest block held, or the sink holds none.
+    /// What the sink watches for, if that is more than at the revision `seen`; `None` when there is nothing new. Asked
+    /// before each block of a source that must know it, so that what came within reach by one block is looked for in
+    /// the next.
+    async fn watched(&self, seen: Option<u64>) -> Result<Option<Watched>, SinkError>;
+
+    /// The next block: its parent is the newest block held, or the sink holds none. From a source that does not see
+    /// whole blocks, `block` holds at least the transactions that concern what is watched.
     async fn connect(&self, block: &Block, at: BlockRef) -> Result<(), SinkError>;
 
     /// Takes back the newest block held: it is no longer in the best chain.

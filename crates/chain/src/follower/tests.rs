@@ -19,7 +19,7 @@ use super::{
     BlockSink, FollowerConfig, SinkError,
     engine::{Engine, Round},
 };
-use crate::{BlockRef, BroadcastOutcome, ChainSource, Error, HeaderInfo, NodeInfo, TxStatus};
+use crate::{BlockRef, BroadcastOutcome, Capabilities, ChainSource, Error, HeaderInfo, TxStatus, Watched};
 
 /// A node's view of the world: a tree of blocks, one branch of which is the best chain.
 #[derive(Default)]
@@ -190,6 +190,9 @@ impl MemorySource {
 
 #[async_trait]
 impl ChainSource for MemorySource {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NODE
+    }
     async fn tip(&self) -> Result<BlockRef, Error> {
         Ok(self.call()?.tip())
     }
@@ -210,9 +213,6 @@ impl ChainSource for MemorySource {
     async fn transactions(&self, txids: &[Txid]) -> Result<Vec<Transaction>, Error> {
         let world = self.call()?;
         Ok(txids.iter().filter_map(|txid| world.mempool.get(txid).cloned()).collect())
-    }
-    async fn info(&self) -> Result<NodeInfo, Error> {
-        unreachable!("the follower does not ask this")
     }
     async fn header(&self, _: &BlockHash) -> Result<HeaderInfo, Error> {
         unreachable!("the follower does not ask this")
@@ -263,6 +263,9 @@ impl StrictSink {
 
 #[async_trait]
 impl BlockSink for StrictSink {
+    async fn watched(&self, _: Option<u64>) -> Result<Option<Watched>, SinkError> {
+        unreachable!("the source sees whole blocks")
+    }
     async fn position(&self) -> Result<Vec<BlockRef>, SinkError> {
         self.call()?;
         Ok(self.chain.lock().unwrap().iter().rev().take(self.remembers).copied().collect())

@@ -139,11 +139,9 @@ impl HeaderTree {
             *self.entries.get(&header.prev_blockhash).ok_or(HeaderFault::Orphan(header.prev_blockhash))?;
         let height = parent.height.checked_add(1).ok_or(HeaderFault::Root)?;
         self.proof(header, hash)?;
-        let past = |height| {
-            let entry = self.entries.get(&self.ancestor(&header.prev_blockhash, height)?)?;
-            Some(entry.past())
-        };
-        let wanted = self.rules.next_bits(parent.past(), header.time, past).ok_or(HeaderFault::Root)?;
+        let before = std::iter::successors(self.entries.get(&parent.prev), |at| self.entries.get(&at.prev));
+        let before = before.map(Entry::past);
+        let wanted = self.rules.next_bits(parent.past(), header.time, before).ok_or(HeaderFault::Root)?;
         if wanted != header.bits {
             let (wanted, found) = (wanted.to_consensus(), header.bits.to_consensus());
             return Err(HeaderFault::Difficulty { wanted, found });

@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 use std::sync::atomic::AtomicU64;
 
 use crate::{
-    BlockRef, BroadcastOutcome, ChainSource, Error, HeaderInfo, NodeInfo, TxStatus,
+    BlockRef, BroadcastOutcome, Capabilities, ChainSource, Error, HeaderInfo, NodeInfo, TxStatus,
     rpc::{BitcoinRpc, Call, MAX_BATCH, RpcConfig},
 };
 pub use broadcast::MAX_BROADCAST_FEE_RATE;
 pub(crate) use claim::{Claim, Identity};
+pub use verify::block as verify_block;
 
 /// Bitcoin Core: no such block, transaction or address.
 const NOT_FOUND: i64 = -5;
@@ -118,15 +119,8 @@ impl NodeSource {
         Ok(info)
     }
 
-    async fn in_mempool(&self, txid: &Txid) -> Result<bool, Error> {
-        let entry = self.rpc.look_up::<Value>("getmempoolentry", json!([txid])).await;
-        Ok(known(entry)?.is_some())
-    }
-}
-
-#[async_trait]
-impl ChainSource for NodeSource {
-    async fn info(&self) -> Result<NodeInfo, Error> {
+    /// What the node says of itself.
+    pub async fn info(&self) -> Result<NodeInfo, Error> {
         let chain = self.blockchain_info().await?;
         let network: NetworkInfo = self.rpc.call(Call::read("getnetworkinfo", json!([]))).await?;
         Ok(NodeInfo {
@@ -140,6 +134,18 @@ impl ChainSource for NodeSource {
             subversion: network.subversion,
             connections: network.connections,
         })
+    }
+
+    async fn in_mempool(&self, txid: &Txid) -> Result<bool, Error> {
+        let entry = self.rpc.look_up::<Value>("getmempoolentry", json!([txid])).await;
+        Ok(known(entry)?.is_some())
+    }
+}
+
+#[async_trait]
+impl ChainSource for NodeSource {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NODE
     }
 
     async fn tip(&self) -> Result<BlockRef, Error> {

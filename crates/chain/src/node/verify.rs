@@ -7,7 +7,10 @@ use bitcoin::{Block, BlockHash};
 /// Checks that `block` has the hash asked for and that its transactions are those its header commits to.
 ///
 /// Proof of work and the rules of consensus are the node's to check.
-pub(super) fn block(hash: &BlockHash, block: &Block) -> Result<(), &'static str> {
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn block(hash: &BlockHash, block: &Block) -> Result<(), &'static str> {
     if block.block_hash() != *hash {
         return Err("it is another block");
     }

@@ -65,7 +65,8 @@ impl BroadcastReport {
                         unanswered = Some(error);
                     }
                 }
-                None => {
+                // A node says what it makes of it; who does not may have it.
+                Some(Ok(BroadcastOutcome::Sent)) | None => {
                     let method = "sendrawtransaction".to_owned();
                     unanswered = Some(Error::Timeout { method, maybe_sent: true });
                 }

@@ -6,11 +6,10 @@ use tokio::time::{self, Instant};
 use super::{
     GATHER, Inner,
     node::{Class, Node},
-    view::{Standing, Tip},
 };
 use crate::{
     BlockRef, ChainSource, Error,
-    headers::{HeaderFault, HeaderTree},
+    headers::{HeaderFault, HeaderTree, Standing, Tip},
     node::Claim,
 };
 

@@ -25,7 +25,6 @@ mod read;
 mod source;
 mod standing;
 mod state;
-mod view;
 
 use std::{
     sync::{
@@ -42,9 +41,8 @@ use self::{
     budget::Budget,
     choose::Dice,
     node::{Class, Node},
-    view::View,
 };
-use crate::{Error, RpcConfig};
+use crate::{Error, RpcConfig, headers::View};
 pub use broadcast::{BroadcastReport, NodeVerdict};
 pub use state::{Expulsion, NodeReport, PoolNodeState};
 

@@ -18,10 +18,10 @@ use super::{
     choose::Candidate,
     latency::Latency,
     state::{Expulsion, PoolNodeState},
-    view::Tip,
 };
 use crate::{
     Error, NodeSource,
+    headers::Tip,
     node::{Claim, Identity},
 };
 

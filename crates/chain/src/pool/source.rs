@@ -13,7 +13,7 @@ use super::{
     read::{Answer, Prefer},
     state::NodeReport,
 };
-use crate::{BlockRef, BroadcastOutcome, ChainSource, Error, HeaderInfo, NodeInfo, TxStatus};
+use crate::{BlockRef, BroadcastOutcome, Capabilities, ChainSource, Error, HeaderInfo, TxStatus};
 
 /// A call that may be sent to any node and takes what it needs along.
 fn on<T, F, Fut>(ask: F) -> impl Fn(&Arc<Node>) -> Answer<T> + Send + Sync
@@ -50,10 +50,8 @@ impl Inner {
 
 #[async_trait]
 impl ChainSource for NodePool {
-    async fn info(&self) -> Result<NodeInfo, Error> {
-        self.inner
-            .read(Prefer::Leader, Class::Short, on(|node| async move { node.source.info().await }))
-            .await
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NODE
     }
 
     async fn tip(&self) -> Result<BlockRef, Error> {

@@ -8,9 +8,11 @@ use super::{
     judge::{Chain, Finding, Trouble},
     node::{Node, Record},
     state::{Expulsion, PoolNodeState},
-    view::{Standing, Tip, View},
 };
-use crate::node::Identity;
+use crate::{
+    headers::{Standing, Tip, View},
+    node::Identity,
+};
 
 /// A branch of so many blocks is no race between two miners.
 const DEEP: u32 = 6;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anya_chain::{BlockRef, BlockSink, NodeSource, RpcAuth, RpcConfig, SinkError, Timeouts};
+use anya_chain::{BlockRef, BlockSink, NodeSource, RpcAuth, RpcConfig, SinkError, Timeouts, Watched};
 use anya_primitives::Network;
 use anya_testkit::Bitcoind;
 use async_trait::async_trait;
@@ -61,6 +61,10 @@ impl Recorder {
 
 #[async_trait]
 impl BlockSink for Recorder {
+    async fn watched(&self, _: Option<u64>) -> Result<Option<Watched>, SinkError> {
+        Ok(None)
+    }
+
     async fn position(&self) -> Result<Vec<BlockRef>, SinkError> {
         Ok(self.chain.lock().unwrap().iter().rev().take(20).copied().collect())
     }

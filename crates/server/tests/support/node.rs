@@ -1,7 +1,7 @@
 //! A chain without blocks beyond the first and without estimates: what the HTTP face needs to answer.
 
 use anya_chain::{
-    BlockRef, BroadcastOutcome, ChainSource, Error, HeaderInfo, NodeInfo, RejectKind, TxStatus,
+    BlockRef, BroadcastOutcome, Capabilities, ChainSource, Error, HeaderInfo, RejectKind, TxStatus,
 };
 use async_trait::async_trait;
 use bitcoin::{Block, BlockHash, FeeRate, Network, Transaction, Txid, blockdata::constants::genesis_block};
@@ -19,18 +19,8 @@ fn tip() -> BlockRef {
 
 #[async_trait]
 impl ChainSource for Empty {
-    async fn info(&self) -> Result<NodeInfo, Error> {
-        Ok(NodeInfo {
-            network: anya_primitives::Network::Regtest,
-            tip: tip(),
-            headers: 0,
-            initial_block_download: false,
-            pruned: false,
-            prune_height: None,
-            version: 290_000,
-            subversion: "/Empty:0/".to_owned(),
-            connections: 0,
-        })
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NODE
     }
 
     async fn tip(&self) -> Result<BlockRef, Error> {

@@ -98,7 +98,7 @@ impl Treasury {
         let minimum = self.inner.chain.min_relay_fee().await?;
         estimate.or(self.inner.fallback_fee_rate).map(|rate| rate.max(minimum)).ok_or_else(|| {
             Error::Unavailable(
-                "the node has no fee estimate yet; name a fee rate, or configure bitcoin.fallback_fee_rate_sat_vb"
+                "there is no fee estimate yet; name a fee rate, or configure bitcoin.fallback_fee_rate"
                     .to_owned(),
             )
         })
@@ -247,11 +247,21 @@ impl Treasury {
         let outcome = self.inner.chain.broadcast(&transaction).await;
         crash::point("broadcast:sent");
         match outcome {
-            Ok(BroadcastOutcome::Accepted | BroadcastOutcome::AlreadyKnown(_)) => {
+            Ok(
+                outcome @ (BroadcastOutcome::Accepted
+                | BroadcastOutcome::AlreadyKnown(_)
+                | BroadcastOutcome::Sent),
+            ) => {
                 self.inner.wallets.note_broadcast(&transaction).await?;
                 let now = self.now();
+                let answer = match outcome {
+                    BroadcastOutcome::Accepted => "accepted",
+                    BroadcastOutcome::Sent => "sent",
+                    _ => "already_known",
+                };
+                let txid = transaction.compute_txid().to_string();
                 let step = Step::new(OperationState::Broadcast, Actor::System, "operation.broadcast", now)
-                    .telling(serde_json::json!({ "txid": transaction.compute_txid().to_string() }))
+                    .telling(serde_json::json!({ "txid": txid, "answer": answer }))
                     .with("answers", anya_store::Value::try_from(record.sends)?);
                 self.inner.ledger.write(tenant, move |tx| transition::apply(tx, now, &record, step)).await?;
                 crash::point("broadcast:recorded");

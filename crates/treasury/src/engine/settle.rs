@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anya_api::{intent::Act, operation::OperationState};
-use anya_chain::BroadcastOutcome;
+use anya_chain::{BroadcastOutcome, MempoolView};
 use anya_primitives::{Actor, Amount, OperationId, TenantId, Timestamp};
 use anya_store::{TenantTx, Value, params};
 use bitcoin::Txid;
@@ -31,6 +32,9 @@ const WATCHED_DEPTH: u32 = 144;
 
 /// The shortest pause between two sends of a transaction that the node lost.
 const RESEND: Duration = Duration::from_secs(20);
+
+/// The same where no mempool is seen: nobody tells whether a peer still has it.
+const RESEND_UNSEEN: Duration = Duration::from_secs(600);
 
 /// When lost transactions were last sent again by this process.
 #[derive(Default)]
@@ -76,8 +80,10 @@ impl Treasury {
                 statuses.push((txid, self.inner.wallets.tx_status(tenant, wallet, txid).await?));
             }
             let outlook = weigh(&statuses);
-            if outlook == Outlook::Lost && record.state == OperationState::Broadcast {
-                self.resend(&record, resends).await?;
+            let unseen = self.inner.chain.capabilities().mempool == MempoolView::None;
+            let waits = outlook == Outlook::Lost || (unseen && outlook == Outlook::Waiting);
+            if waits && record.state == OperationState::Broadcast {
+                self.resend(&record, unseen, resends).await?;
             }
             if deep_enough(&record, outlook, depth, self.synced_height()) {
                 return self.inner.ledger.write(tenant, move |tx| forget(tx, &record)).await;
@@ -100,16 +106,32 @@ impl Treasury {
         Ok(())
     }
 
-    /// Sends again what the node has lost: it restarted without its mempool, or dropped it for want of space.
-    async fn resend(&self, record: &Record, resends: &mut Resends) -> Result<(), Error> {
+    /// Sends again what the node has lost: it restarted without its mempool, or dropped it for want of space. Where no
+    /// mempool is seen that cannot be known, so it is sent again at times.
+    async fn resend(&self, record: &Record, unseen: bool, resends: &mut Resends) -> Result<(), Error> {
         let now = Instant::now();
-        if resends.0.get(&record.id).is_some_and(|last| now.duration_since(*last) < RESEND)
-            || record.raw_tx.is_none()
-        {
+        let pause = if unseen { RESEND_UNSEEN } else { RESEND };
+        let last = resends.0.get(&record.id).copied();
+        if last.is_some_and(|last| now.duration_since(last) < pause) || record.raw_tx.is_none() {
             return Ok(());
         }
         resends.0.insert(record.id, now);
-        let outcome = self.inner.chain.broadcast(&transaction_of(record)?).await?;
+        if unseen && last.is_none() {
+            // It was sent a moment ago, or by the process before this one.
+            return Ok(());
+        }
+        let transaction = transaction_of(record)?;
+        if unseen {
+            // Peers do not ask for what they have: their silence is no news, and nobody waits for it.
+            let (chain, operation) = (Arc::clone(&self.inner.chain), record.id);
+            tokio::spawn(async move {
+                if let Err(error) = chain.broadcast(&transaction).await {
+                    tracing::debug!(%operation, %error, "no peer asked for the transaction again");
+                }
+            });
+            return Ok(());
+        }
+        let outcome = self.inner.chain.broadcast(&transaction).await?;
         if let BroadcastOutcome::Rejected { reason, .. } = outcome {
             tracing::warn!(operation = %record.id, %reason, "the node does not take back the transaction; it is sent again later");
         }

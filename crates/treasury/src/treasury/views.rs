@@ -6,9 +6,12 @@ use anya_api::{
     page::{Page, PageQuery},
     people::Operator,
     policy::PolicyVersion,
-    status::{Component, Event, FeeEstimate, FeeEstimates, NodeStatus, PoolNode, ProviderStatus, Status},
+    status::{
+        Component, Event, FeeEstimate, FeeEstimates, NodeStatus, PoolNode, ProviderStatus, SourceStatus,
+        Status,
+    },
 };
-use anya_chain::{NodeReport, NodeState};
+use anya_chain::{Capabilities, NodeReport, NodeState};
 use anya_primitives::OperatorId;
 use anya_store::{Value, params};
 
@@ -134,7 +137,7 @@ impl Treasury {
         self.inner.ledger.read(tenant, move |tx| outbox::after(tx, after, limit)).await
     }
 
-    /// What the node holds to be right fees now.
+    /// What the chain source holds to be right fees now.
     pub async fn fee_estimates(&self, caller: &Principal) -> Result<FeeEstimates, Error> {
         caller.tenant_for(Scope::Read)?;
         let mut estimates = Vec::with_capacity(FEE_TARGETS.len());
@@ -143,7 +146,8 @@ impl Treasury {
                 estimates.push(FeeEstimate { target_blocks, fee_rate });
             }
         }
-        Ok(FeeEstimates { estimates, minimum: self.inner.chain.min_relay_fee().await? })
+        let source = self.inner.chain.capabilities().fees.name().to_owned();
+        Ok(FeeEstimates { estimates, source, minimum: self.inner.chain.min_relay_fee().await? })
     }
 
     /// How the server and what it leans on are doing.
@@ -161,6 +165,7 @@ impl Treasury {
             tip_height: followed.tip.map(|block| block.height),
             tip_hash: followed.tip.map(|block| block.hash.to_string()),
             synced_height: followed.synced.map(|block| block.height),
+            source: source(self.inner.chain.capabilities()),
             nodes: self.inner.chain.nodes().into_iter().map(pool_node).collect(),
         };
         let providers = self.inner.keyring.health().await.into_iter().map(|(name, health)| ProviderStatus {
@@ -180,6 +185,14 @@ impl Treasury {
             providers: providers.collect(),
             ledger,
         })
+    }
+}
+
+fn source(capabilities: Capabilities) -> SourceStatus {
+    SourceStatus {
+        kind: capabilities.kind.name().to_owned(),
+        mempool: capabilities.mempool.name().to_owned(),
+        fees: capabilities.fees.name().to_owned(),
     }
 }
 

@@ -1,37 +1,42 @@
-//! The chain that the pool has shown to its readers. It never goes back.
+//! The chain that a source has shown to its readers. It never goes back.
 
 use anya_primitives::Network;
 use bitcoin::{BlockHash, Work};
 
-use crate::{
-    BlockRef,
-    headers::{HeaderTree, Placed},
-};
+use super::{HeaderTree, Placed};
+use crate::BlockRef;
 
 /// A tip whose headers were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tip {
-    pub(super) block: BlockRef,
+pub struct Tip {
+    /// The block.
+    pub block: BlockRef,
     /// The work of its chain since the tree's first block.
-    pub(super) work: Work,
+    pub work: Work,
 }
 
 /// Where a tip stands to the one that was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// It is the shown tip or a block over it.
     Holds,
     /// It is a block under the shown tip.
-    Behind { by: u32 },
+    Behind {
+        /// So many blocks.
+        by: u32,
+    },
     /// It is on another branch, which left ours after `fork`.
-    Forked { fork: BlockRef },
+    Forked {
+        /// The newest block that both have.
+        fork: BlockRef,
+    },
     /// The headers do not reach down far enough to tell.
     Unknown,
 }
 
 /// Headers checked, and the tip that was shown.
 #[derive(Debug)]
-pub(super) struct View {
+pub struct View {
     network: Network,
     tree: Option<HeaderTree>,
     shown: Option<Tip>,
@@ -40,31 +45,33 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(network: Network) -> Self {
+    /// A view of nothing yet.
+    pub fn new(network: Network) -> Self {
         Self { network, tree: None, shown: None, best: Vec::new() }
     }
 
-    pub(super) fn network(&self) -> Network {
+    /// The network.
+    pub fn network(&self) -> Network {
         self.network
     }
 
     /// The headers; `None` until it was decided where they begin.
-    pub(super) fn tree(&self) -> Option<&HeaderTree> {
+    pub fn tree(&self) -> Option<&HeaderTree> {
         self.tree.as_ref()
     }
 
     /// The headers, which begin with `begin` if nothing was decided yet.
-    pub(super) fn tree_or(&mut self, begin: impl FnOnce() -> HeaderTree) -> &mut HeaderTree {
+    pub fn tree_or(&mut self, begin: impl FnOnce() -> HeaderTree) -> &mut HeaderTree {
         self.tree.get_or_insert_with(begin)
     }
 
     /// The tip that was shown.
-    pub(super) fn shown(&self) -> Option<Tip> {
+    pub fn shown(&self) -> Option<Tip> {
         self.shown
     }
 
     /// Shows `tip` if it has more work than what was shown before; true when it did.
-    pub(super) fn advance(&mut self, tip: Tip) -> bool {
+    pub fn advance(&mut self, tip: Tip) -> bool {
         if self.shown.is_some_and(|shown| tip.work <= shown.work) || self.placed(&tip.block.hash).is_none() {
             return false;
         }
@@ -74,7 +81,7 @@ impl View {
 
     /// Shows a tip of no more work: one of equal work when nobody has the shown one, and one of less only when every
     /// node holds the shown one for invalid.
-    pub(super) fn replace(&mut self, tip: Tip) {
+    pub fn replace(&mut self, tip: Tip) {
         if self.placed(&tip.block.hash).is_some() {
             self.show(tip);
         }
@@ -107,13 +114,13 @@ impl View {
     }
 
     /// The block at `height` of the chain that was shown; `None` above its tip and under the first header.
-    pub(super) fn at(&self, height: u32) -> Option<BlockHash> {
+    pub fn at(&self, height: u32) -> Option<BlockHash> {
         let place = height.checked_sub(self.tree.as_ref()?.first_height())?;
         self.best.get(usize::try_from(place).ok()?).copied()
     }
 
     /// Where `tip` stands to the shown one. Before anything was shown, every tip holds it.
-    pub(super) fn standing(&self, tip: &BlockRef) -> Standing {
+    pub fn standing(&self, tip: &BlockRef) -> Standing {
         let (Some(tree), Some(shown)) = (&self.tree, self.shown) else { return Standing::Holds };
         if tip.hash == shown.block.hash {
             return Standing::Holds;
