@@ -18,11 +18,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg};
+use anya_primitives::Pace;
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, recv, sendmsg},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::UnixStream,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    task::yield_now,
     time::timeout_at,
 };
 use zeroize::{Zeroize, Zeroizing};
@@ -38,6 +43,8 @@ const QUEUE: usize = 4096;
 const PATIENCE: u32 = 10;
 /// The least that this comes to: a busy machine may leave a worker without a processor for a while.
 const PATIENCE_AT_LEAST: Duration = Duration::from_secs(1);
+/// An answer that usually takes no longer is looked out for. Longer ones are worth sleeping for.
+const QUICK: Duration = Duration::from_micros(800);
 /// How long making an RSA key may take; a YubiHSM2 needs most of a minute.
 const HEAVY_STALL: Duration = Duration::from_secs(120);
 
@@ -76,7 +83,9 @@ impl Desk {
     }
 
     /// Sends what is left to send, and waits for the answer. Can be dropped at any point, and called again.
-    async fn go_on(&mut self) -> io::Result<Body> {
+    ///
+    /// Until `eager_until` it looks for the answer again and again, and lets other tasks run in between; then it sleeps.
+    async fn go_on(&mut self, eager_until: Option<Instant>) -> io::Result<Body> {
         while let Some(left @ [_, ..]) = self.outgoing.get(self.sent..) {
             self.sent += self.stream.write(left).await?;
         }
@@ -87,7 +96,20 @@ impl Desk {
             if self.intake.take(&mut body)?.is_some() {
                 return Ok(body);
             }
-            match self.stream.read(self.intake.space()?).await? {
+            let space = self.intake.space()?;
+            let count = if eager_until.is_some_and(|until| Instant::now() < until) {
+                match recv(&self.stream, space, RecvFlags::DONTWAIT) {
+                    Ok((_, count)) => count,
+                    Err(Errno::AGAIN) => {
+                        yield_now().await;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            } else {
+                self.stream.read(space).await?
+            };
+            match count {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => self.intake.filled(count),
             }
@@ -108,6 +130,9 @@ pub(crate) struct Link {
     keeper: Keeper,
     state: Mutex<State>,
     sessions: Arc<Semaphore>,
+    /// How many there are.
+    seats: usize,
+    pace: Pace,
     /// So that slow work never takes every session.
     slow: Arc<Semaphore>,
     queued: AtomicUsize,
@@ -151,6 +176,8 @@ impl Link {
             keeper,
             state: Mutex::new(State { free, down: None }),
             sessions: Arc::new(Semaphore::new(sessions)),
+            seats: sessions,
+            pace: Pace::new(QUICK),
             slow: Arc::new(Semaphore::new((sessions - 1).max(1))),
             queued: AtomicUsize::new(0),
             stall,
@@ -248,17 +275,21 @@ impl Link {
         let mut held = Held { link: self, since: now, hung, desk: Some(desk), permits: Some((permit, slow)) };
         // Whichever comes first: the answer, the caller's deadline, or so long a silence that a hang is certain.
         let limit = deadline.min(hung);
+        let eager_until = self.eager_until(weight, now);
         let answer = async {
             let desk = held.desk.as_mut()?;
             tokio::select! {
                 biased;
-                answer = desk.go_on() => answer.ok(),
+                answer = desk.go_on(eager_until) => answer.ok(),
                 () = &mut gone => None,
             }
         };
         match timeout_at(limit.into(), answer).await {
             Ok(Some(body)) => {
                 held.put_back();
+                if weight == Weight::Light {
+                    self.pace.took(now.elapsed());
+                }
                 // An answer after the deadline is discarded, even if nobody has looked at the clock in between.
                 if Instant::now() > deadline {
                     return Err(Miss::Late);
@@ -300,6 +331,16 @@ impl Link {
             Ok(None) => Err(self.why_down()),
             Err(_) => Err(Miss::Late),
         }
+    }
+
+    /// Until when the answer to a call that begins at `now` is worth looking out for: a call that is alone and will be
+    /// answered before a sleeping task could be woken. Where several calls are under way, others need the processor.
+    fn eager_until(&self, weight: Weight, now: Instant) -> Option<Instant> {
+        let alone = self.sessions.available_permits() + 1 == self.seats;
+        (weight == Weight::Light && alone)
+            .then(|| self.pace.worth_watching())
+            .flatten()
+            .map(|time| now + time)
     }
 
     /// From when on a call that began at `since` is taken for hung: when its caller has given up, but no sooner than a
@@ -378,7 +419,7 @@ impl Drop for Held<'_> {
         let (link, permits) = (self.link.clone(), self.permits.take());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            match timeout_at(hung.into(), desk.go_on()).await {
+            match timeout_at(hung.into(), desk.go_on(None)).await {
                 Ok(Ok(_)) => Held { link: &link, since, hung, desk: Some(desk), permits }.put_back(),
                 Ok(Err(_)) => link.end("the worker's process ended"),
                 Err(_) => link.hung(since),

@@ -14,9 +14,13 @@ use std::{
 };
 
 use rusqlite::Connection;
+use rustix::process::setpriority_process;
 
-/// The least time between two folds.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The least time between two folds. A page that changes with each commit is then written once for hundreds of them.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The priority of what nobody waits for. On Linux it is a thread's own.
+const LEAST: i32 = 19;
 
 /// Held while the log is folded: SQLite turns a second one away at once.
 pub(crate) type Turn = Arc<Mutex<()>>;
@@ -33,6 +37,10 @@ pub(crate) struct Folder {
 impl Folder {
     /// Folds after commits, until the writer is gone.
     pub(crate) fn run(self) {
+        // Folding keeps a processor busy for ten milliseconds at a time, and nobody waits for it.
+        if let Err(error) = setpriority_process(None, LEAST) {
+            tracing::debug!(%error, "the ledger's log is folded at the usual priority");
+        }
         while self.committed.recv().is_ok() {
             let until = Instant::now() + PAUSE;
             loop {

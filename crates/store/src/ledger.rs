@@ -21,6 +21,7 @@ use crate::{
     readers::Reader,
     sqlite::{Role, Settings, connect, create_private, folder_of, translate},
     tx::{Core, SystemTx, TenantTx},
+    under_way::UnderWay,
     writer::Writer,
 };
 
@@ -93,6 +94,7 @@ struct Inner {
     threads: Mutex<Threads>,
     backup: Arc<tokio::sync::Mutex<()>>,
     turn: Turn,
+    writes_under_way: UnderWay,
 }
 
 #[derive(Default)]
@@ -153,6 +155,7 @@ impl Ledger {
                 threads: Mutex::new(threads),
                 backup: Arc::default(),
                 turn,
+                writes_under_way: UnderWay::default(),
             }),
         })
     }
@@ -242,7 +245,9 @@ impl Ledger {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        submit("write", sender(&self.inner.writes), self.inner.options.deadline, closure).await
+        let inner = &self.inner;
+        let write = submit("write", sender(&inner.writes), inner.options.deadline, closure);
+        inner.writes_under_way.wait_for(write).await
     }
 
     async fn submit_read<T, E, F>(&self, closure: F) -> Result<T, E>

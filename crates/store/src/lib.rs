@@ -22,6 +22,7 @@ mod readers;
 mod rocks;
 mod sqlite;
 mod tx;
+mod under_way;
 mod value;
 mod writer;
 

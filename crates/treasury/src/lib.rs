@@ -37,5 +37,7 @@ pub use treasury::{
 use anya_store::Migration;
 
 /// The tables of the treasury.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "treasury/0001_treasury", sql: include_str!("../migrations/0001_treasury.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { name: "treasury/0001_treasury", sql: include_str!("../migrations/0001_treasury.sql") },
+    Migration { name: "treasury/0002_audit_order", sql: include_str!("../migrations/0002_audit_order.sql") },
+];

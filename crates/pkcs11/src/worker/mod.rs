@@ -10,6 +10,7 @@ mod attest;
 mod bip32;
 mod create;
 mod der;
+mod eager;
 mod hall;
 mod inventory;
 mod kek;
@@ -47,6 +48,7 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use crate::wire::{Fault, Greeting, Intake, MOST_SESSIONS, Op, Ready, Reply, frame};
+use eager::Eager;
 use hall::Hall;
 use seat::{Place, Seat};
 
@@ -148,7 +150,7 @@ fn send<T: serde::Serialize>(mut stream: &UnixStream, answer: &T, hint: usize) -
 /// Does what comes in on a session's socket until that ends.
 fn attend(socket: &UnixStream, seat: &mut Seat) {
     let (mut intake, mut body) = (Intake::new(), Zeroizing::new(Vec::new()));
-    while let Ok(Some(head)) = intake.next(socket, &mut body) {
+    while let Ok(Some(head)) = intake.next(Eager(socket), &mut body) {
         let mut answer = match postcard::from_bytes::<Op<'_>>(&body) {
             Ok(op) => catch_unwind(AssertUnwindSafe(|| seat.serve(&op, head.deadline)))
                 .unwrap_or_else(|_| Err(seat.disturbed())),
