@@ -48,6 +48,9 @@ pub struct Profile {
     /// Whether a process may overlook what another one has just made, until it starts the module anew.
     #[serde(default)]
     pub stale_listing: bool,
+    /// Whether the module computes on the server's own processors, as a token in software does.
+    #[serde(default)]
+    pub computes_here: bool,
     /// Whether each curve is tried once before it is declared.
     #[serde(default)]
     pub probe: bool,

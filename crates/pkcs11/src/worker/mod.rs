@@ -43,7 +43,7 @@ use anya_provider::harden_process;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
-    process::{Signal, getpid, kill_process, set_parent_process_death_signal},
+    process::{Signal, getpid, kill_process, set_parent_process_death_signal, setpriority_process},
 };
 use zeroize::Zeroizing;
 
@@ -52,6 +52,8 @@ use eager::Eager;
 use hall::Hall;
 use seat::{Place, Seat};
 
+/// The priority of computing in software, on the scale of `nice`: a third of the server's weight.
+const BELOW_THE_SERVER: i32 = 5;
 /// How long calls under way may take to end when the parent is gone.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Room for the stack of a thread that derives keys, and for what a vendor's module needs.
@@ -81,6 +83,11 @@ fn run() -> io::Result<()> {
         return Ok(());
     }
     let greeting: Greeting<'_> = postcard::from_bytes(&body).map_err(io::Error::other)?;
+    if greeting.profile.computes_here {
+        // Sessions inherit it. The server's own steps are short, and whoever asks for a signature waits for those too.
+        // Where a sandbox forbids it, signatures are as good and a little later.
+        let _ = setpriority_process(None, BELOW_THE_SERVER);
+    }
     let opened = Hall::open(&greeting).and_then(|hall| seats(hall, greeting.sessions));
     drop(body);
     let (hall, seats, ready) = match opened {

@@ -264,9 +264,7 @@ impl Worker {
         // Not the tenants that stand in the log: to find those, all of it would be read.
         let tenants: Vec<TenantId> = inner
             .ledger
-            .read_system(|tx| {
-                tx.query::<_, Error>("SELECT id FROM tenants", &[], |row| Ok(row.get("id")?))
-            })
+            .read_system(|tx| tx.query::<_, Error>("SELECT id FROM tenants", &[], |row| Ok(row.get("id")?)))
             .await?;
         for chain in tenants.into_iter().chain([TenantId::SERVER]) {
             let now = self.treasury.now();
