@@ -21,6 +21,7 @@ mod listing;
 mod logging;
 mod output;
 mod passphrase;
+mod payment_uri;
 mod private_file;
 mod progress;
 mod prompt;

@@ -7,6 +7,8 @@ use clap::Args;
 use crate::{
     context::Context,
     error::Result,
+    payment_uri,
+    progress::with_progress,
     proposal::{ProposalFlags, propose},
 };
 
@@ -16,6 +18,7 @@ use crate::{
 Examples:
   anya pay wal_0198… --to bc1q…=150000
   anya pay wal_0198… --to bc1q…=150000 --to bc1p…=2000 --fee-rate 5 --fee-cap 3000 --memo 'invoice 17'
+  anya pay wal_0198… --uri 'bitcoin:bc1q…?amount=0.0015&message=invoice%2017'
   anya pay wal_0198… --to bc1q…=150000 --simulate
   anya pay wal_0198… --to bc1q…=150000 --idempotency-key invoice-17 --wait=broadcast --json
 
@@ -34,15 +37,18 @@ pub(crate) struct PaymentArgs {
     /// The wallet that pays
     wallet: WalletId,
     /// Who gets how many satoshi; may be repeated
-    #[arg(long = "to", value_name = "ADDRESS=SATS", value_parser = recipient, required = true)]
+    #[arg(long = "to", value_name = "ADDRESS=SATS", value_parser = recipient, required_unless_present = "uris")]
     recipients: Vec<Recipient>,
+    /// A payment URI (BIP21) that names an amount; may be repeated
+    #[arg(long = "uri", value_name = "URI")]
+    uris: Vec<String>,
     /// Fee rate in sat/vB; without it the node's estimate when it executes
     #[arg(long, value_name = "SAT/VB", value_parser = fee_rate)]
     fee_rate: Option<FeeRate>,
     /// Most satoshi to pay in fees; without it 1 % of the total, at least 10000
     #[arg(long, value_name = "SATS", value_parser = sats)]
     fee_cap: Option<u64>,
-    /// A note for people; it does not go on chain
+    /// A note for people; it does not go on chain. Without it the words of the payment URI, when there is one
     #[arg(long)]
     memo: Option<String>,
 }
@@ -78,20 +84,33 @@ fn recipient(text: &str) -> Result<Recipient, String> {
 }
 
 impl PaymentArgs {
-    pub(crate) fn into_act(self) -> ProposedAct {
-        ProposedAct::Payment {
+    /// The payment. The server's network decides which addresses a URI may name.
+    pub(crate) async fn into_act(self, context: &Context) -> Result<ProposedAct> {
+        let (mut recipients, mut memo) = (self.recipients, self.memo);
+        if !self.uris.is_empty() {
+            let status = with_progress("waiting for the server", context.client()?.status()).await?;
+            for uri in &self.uris {
+                let (recipient, words) = payment_uri::read(uri, status.network)?;
+                recipients.push(recipient);
+                if self.uris.len() == 1 {
+                    memo = memo.or(words);
+                }
+            }
+        }
+        Ok(ProposedAct::Payment {
             wallet: self.wallet,
-            recipients: self.recipients,
+            recipients,
             fee_cap_sat: self.fee_cap,
             fee_rate: self.fee_rate,
-            memo: self.memo,
-        }
+            memo,
+        })
     }
 }
 
 impl Pay {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        propose(context, self.payment.into_act(), self.flags).await
+        let act = self.payment.into_act(context).await?;
+        propose(context, act, self.flags).await
     }
 }
 

@@ -143,7 +143,8 @@ impl PolicyCommand {
                     .await
             }
             Self::Simulate { payment } => {
-                simulate(context, &Proposal { act: payment.into_act(), expires_in_seconds: None }).await
+                let act = payment.into_act(context).await?;
+                simulate(context, &Proposal { act, expires_in_seconds: None }).await
             }
         }
     }

@@ -111,6 +111,8 @@ fn wrong_arguments_are_told_what_is_right() {
         (&["pay", WALLET, "--to", "bcrt1q=99999999999999999999"], "2100000000000000"),
         (&["pay", WALLET, "--to", "x=1", "--fee-rate", "0"], "sat/vB"),
         (&["pay", WALLET, "--to", "x=1", "--fee-cap=-1"], "--fee-cap"),
+        (&["address", "new", WALLET, "--ask", "0"], "--ask"),
+        (&["address", "new", WALLET, "--message", "x"], "--ask"),
         (&["pay", WALLET, "--to", "x=1", "--idempotency-key", "a b"], "visible ASCII"),
         (&["pay", WALLET, "--to", "x=1", "--wait=soon"], "pending_approval"),
         (&["pay", WALLET, "--to", "x=1", "--simulate", "--wait"], "cannot be used with"),
