@@ -72,6 +72,9 @@ fn payment(payment: &Payment) -> String {
         ("fee rate", rate),
         ("memo", payment.memo.as_deref().map_or_else(|| "-".into(), plain)),
     ]));
+    if let Some(path) = payment.spend_path {
+        out.push_str(&fields(&[("way to spend", format!("{path} of `anya wallet descriptor`"))]));
+    }
     out
 }
 
@@ -166,6 +169,7 @@ mod tests {
                 fee_cap: Amount::from_sat(1_000),
                 fee_rate: None,
                 memo: Some("rent\r\u{1b}[1A pays 1 sat".into()),
+                spend_path: None,
             }),
             expires_at: Timestamp::from_millis(0).unwrap(),
         };

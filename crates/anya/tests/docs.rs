@@ -123,3 +123,11 @@ fn the_guide_to_keys_works_as_it_is_written() {
     let passphrase = "(umask 077 && echo \"$ANYA_KEYSTORE__PASSPHRASE\" > passphrase.txt)\n".to_owned();
     run(&[&first[..3], &[passphrase], &keys].concat());
 }
+
+/// After all that the first guide does up to a payment.
+#[test]
+fn the_guide_to_wallets_works_as_it_is_written() {
+    let (first, wallets) = (page("README.md"), page("wallets.md"));
+    assert!(wallets.len() >= 4, "the guide has lost its commands");
+    run(&[&first[..5], &wallets].concat());
+}

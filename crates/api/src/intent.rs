@@ -163,6 +163,9 @@ pub struct Payment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500)]
     pub memo: Option<String>,
+    /// By which of the wallet's ways to spend it is signed, where that is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend_path: Option<u32>,
 }
 
 impl Payment {

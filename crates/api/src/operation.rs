@@ -216,6 +216,10 @@ pub enum ProposedAct {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schema(max_length = 500)]
         memo: Option<String>,
+        /// By which of the wallet's ways to spend it is signed, as the wallet's meaning lists them from 0. Without it, the first
+        /// one that is open at once and whose signers sign by themselves or stand outside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spend_path: Option<u32>,
     },
     /// Replaces an unconfirmed payment by one with a higher fee.
     FeeBump {

@@ -17,7 +17,10 @@ use anya_api::{
         ReconciliationRequest, ReloadReport, RewrapReport,
     },
     status::{Event, FeeEstimates, Status},
-    wallet::{Address, Balance, Coin, NewAddress, NewWallet, Wallet, WalletTransaction},
+    wallet::{
+        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, NewAddress, NewWallet, Wallet,
+        WalletFile, WalletMeaning, WalletTransaction,
+    },
 };
 use anya_primitives::{ApiKeyId, KeyId, OperationId, OperatorId, WalletId};
 use hyper::Method;
@@ -270,6 +273,26 @@ impl Client {
     /// Creates a wallet.
     pub async fn create_wallet(&self, new: &NewWallet) -> Result<Wallet, Error> {
         self.send(Method::POST, "/v1/wallets".into(), new).await
+    }
+
+    /// Says what a new wallet would be.
+    pub async fn preview_wallet(&self, new: &NewWallet) -> Result<WalletMeaning, Error> {
+        self.send(Method::POST, "/v1/wallets/preview".into(), new).await
+    }
+
+    /// Says what a wallet's descriptor means.
+    pub async fn wallet_meaning(&self, id: WalletId) -> Result<WalletMeaning, Error> {
+        self.get(format!("/v1/wallets/{id}/descriptor")).await
+    }
+
+    /// Writes a wallet in a form that other wallets read.
+    pub async fn export_wallet(&self, id: WalletId, query: &ExportQuery) -> Result<WalletFile, Error> {
+        self.get(format!("/v1/wallets/{id}/export{}", query_string(query))).await
+    }
+
+    /// Shows one address with what every signer should find of it.
+    pub async fn check_address(&self, id: WalletId, query: &CheckQuery) -> Result<AddressCheck, Error> {
+        self.get(format!("/v1/wallets/{id}/address-check{}", query_string(query))).await
     }
 
     /// Lists wallets.

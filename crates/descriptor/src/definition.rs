@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anya_primitives::{Network, Timestamp};
 use bitcoin::{
     Address, PublicKey, ScriptBuf,
-    bip32::{ChildNumber, DerivationPath, Fingerprint},
+    bip32::{DerivationPath, Fingerprint},
 };
 use miniscript::{
     Descriptor,
@@ -15,7 +15,7 @@ use miniscript::{
 use crate::{
     descriptor::{Derived, Keychain, WalletDescriptor, expressions},
     error::{Error, Result},
-    key::{Origin, SignerKey, is_nobody},
+    key::{self, SignerKey, is_nobody},
 };
 
 /// The longest name of a wallet or participant, in characters.
@@ -202,7 +202,7 @@ impl Definition {
             .enumerate()
             .filter_map(|(at, (expression, key))| {
                 let holder = self.holder(at)?;
-                let (fingerprint, path) = place(expression, index)?;
+                let (fingerprint, path) = key::place(expression, index)?;
                 Some(Showing { participant: holder.name.clone(), fingerprint, path, public_key: *key })
             })
             .collect();
@@ -249,23 +249,6 @@ pub struct Showing {
     pub path: DerivationPath,
     /// The key itself.
     pub public_key: PublicKey,
-}
-
-/// Root and full path of a key expression of one keychain at an index.
-fn place(key: &DescriptorPublicKey, index: u32) -> Option<(Option<Fingerprint>, DerivationPath)> {
-    let signer = SignerKey::of(key)?;
-    let fingerprint = signer.fingerprint();
-    let mut path = match signer.origin() {
-        Some(Origin { path, .. }) if fingerprint.is_some() => path.clone(),
-        _ => DerivationPath::default(),
-    };
-    if let DescriptorPublicKey::XPub(key) = key {
-        path = path.extend(&key.derivation_path);
-    }
-    if key.has_wildcard() {
-        path = path.child(ChildNumber::from_normal_idx(index).ok()?);
-    }
-    Some((fingerprint, path))
 }
 
 fn inner_script(derived: &Derived) -> Option<ScriptBuf> {

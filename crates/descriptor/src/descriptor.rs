@@ -3,7 +3,10 @@
 use std::fmt;
 
 use anya_primitives::Network;
-use bitcoin::{Address, PublicKey, ScriptBuf, Weight, bip32::DerivationPath};
+use bitcoin::{
+    Address, PublicKey, ScriptBuf, Weight,
+    bip32::{DerivationPath, Fingerprint},
+};
 use miniscript::{
     Descriptor, ForEachKey as _, TranslatePk as _, Translator,
     descriptor::{
@@ -15,7 +18,8 @@ use miniscript::{
 use crate::{
     check,
     error::{Error, Result},
-    key::{LAST_INDEX, SECP},
+    key::{self, LAST_INDEX, SECP},
+    spend::Place,
     translate, weigh,
 };
 
@@ -216,6 +220,35 @@ impl WalletDescriptor {
         expressions(&self.whole)
     }
 
+    /// Where each of [`WalletDescriptor::keys`] signs: a key expression stands in one place only.
+    pub fn places(&self) -> Vec<Place> {
+        let Descriptor::Tr(tr) = &self.whole else {
+            return vec![Place::Script; self.keys().len()];
+        };
+        let mut places = vec![Place::KeyPath];
+        for (leaf, (_, script)) in tr.iter_scripts().enumerate() {
+            places.extend(script.iter_pk().map(|_| Place::Leaf(leaf)));
+        }
+        places
+    }
+
+    /// The root's fingerprint, where it is known, and the path from there, or else from the extended key, for each of
+    /// [`WalletDescriptor::keys`] at one place of the wallet.
+    ///
+    /// # Errors
+    /// As [`WalletDescriptor::at`].
+    pub fn whereabouts(
+        &self,
+        keychain: Keychain,
+        index: u32,
+    ) -> Result<Vec<(Option<Fingerprint>, DerivationPath)>> {
+        let descriptor = self.existing(keychain, index)?;
+        expressions(descriptor)
+            .into_iter()
+            .map(|key| Ok(key::place(key, index).unwrap_or_default()))
+            .collect()
+    }
+
     /// The most weight that any way to spend adds to an input, beyond an unsigned one with an empty witness
     /// ([`bitcoin::TxIn::segwit_weight`]). It is planned anew at each call.
     ///
@@ -231,6 +264,14 @@ impl WalletDescriptor {
     /// # Errors
     /// [`Error::Invalid`] where there is no such place.
     pub fn at(&self, keychain: Keychain, index: u32) -> Result<Derived> {
+        let descriptor = self.existing(keychain, index)?;
+        let definite = descriptor.at_derivation_index(index).map_err(Error::internal)?;
+        let concrete = definite.derived_descriptor(&*SECP).map_err(Error::internal)?;
+        Ok(Derived { network: self.network, keychain, index, descriptor: concrete })
+    }
+
+    /// The keychain's descriptor, where it has this index.
+    fn existing(&self, keychain: Keychain, index: u32) -> Result<&Descriptor<DescriptorPublicKey>> {
         let descriptor = self
             .keychain(keychain)
             .ok_or_else(|| Error::invalid("keychain", "the wallet has no change keychain of its own"))?;
@@ -238,9 +279,7 @@ impl WalletDescriptor {
             let last = if self.is_ranged() { LAST_INDEX } else { 0 };
             return Err(Error::invalid("index", format!("must be at most {last}")));
         }
-        let definite = descriptor.at_derivation_index(index).map_err(Error::internal)?;
-        let concrete = definite.derived_descriptor(&*SECP).map_err(Error::internal)?;
-        Ok(Derived { network: self.network, keychain, index, descriptor: concrete })
+        Ok(descriptor)
     }
 
     /// The address at one place.
@@ -282,6 +321,11 @@ impl Derived {
     /// The descriptor with concrete keys, in the same shape as the wallet's.
     pub fn descriptor(&self) -> &Descriptor<PublicKey> {
         &self.descriptor
+    }
+
+    /// The keys, in the order of [`WalletDescriptor::keys`].
+    pub fn keys(&self) -> Vec<PublicKey> {
+        expressions(&self.descriptor).into_iter().copied().collect()
     }
 
     /// The output's script.

@@ -159,10 +159,20 @@ impl Error {
         Self::Internal(what.to_string())
     }
 
-    /// The same failure, of the field `name`.
-    pub(crate) fn of(mut self, name: &str) -> Self {
+    /// The same failure, of the field `name`: callers know a descriptor by another name.
+    #[must_use]
+    pub fn of(mut self, name: &str) -> Self {
         if let Some(field) = self.field_mut() {
             name.clone_into(field);
+        }
+        self
+    }
+
+    /// The same failure, of a field of `part`: `descriptor` becomes `script.descriptor`.
+    #[must_use]
+    pub fn of_part(mut self, part: &str) -> Self {
+        if let Some(field) = self.field_mut() {
+            *field = format!("{part}.{field}");
         }
         self
     }

@@ -322,6 +322,23 @@ pub(crate) fn nobody(network: Network, others: &[PublicKey]) -> Result<Xpub> {
     })
 }
 
+/// Root and full path of a key expression of one keychain at an index.
+pub(crate) fn place(key: &DescriptorPublicKey, index: u32) -> Option<(Option<Fingerprint>, DerivationPath)> {
+    let signer = SignerKey::of(key)?;
+    let fingerprint = signer.fingerprint();
+    let mut path = match signer.origin() {
+        Some(Origin { path, .. }) if fingerprint.is_some() => path.clone(),
+        _ => DerivationPath::default(),
+    };
+    if let DescriptorPublicKey::XPub(key) = key {
+        path = path.extend(&key.derivation_path);
+    }
+    if key.has_wildcard() {
+        path = path.child(ChildNumber::from_normal_idx(index).ok()?);
+    }
+    Some((fingerprint, path))
+}
+
 /// The wildcard of a key expression.
 pub(crate) fn wildcard(key: &DescriptorPublicKey) -> Wildcard {
     match key {

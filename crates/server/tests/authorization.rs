@@ -154,7 +154,14 @@ fn routes(ids: &Ids) -> Vec<Route> {
             route("post", "/v1/wallets", Tenants, &[WalletsManage]),
         ),
         route("get", "/v1/wallets", Tenants, &[Read]),
+        with(
+            json!({ "name": "matrix", "script": { "kind": "wpkh", "key": ids.key } }),
+            route("post", "/v1/wallets/preview", Tenants, &[WalletsManage]),
+        ),
         of(Id::Wallet, route("get", "/v1/wallets/{id}", Tenants, &[Read])),
+        of(Id::Wallet, route("get", "/v1/wallets/{id}/descriptor", Tenants, &[Read])),
+        of(Id::Wallet, route("get", "/v1/wallets/{id}/export", Tenants, &[Read])),
+        of(Id::Wallet, route("get", "/v1/wallets/{id}/address-check", Tenants, &[Read])),
         with(
             json!({}),
             of(Id::Wallet, route("post", "/v1/wallets/{id}/addresses", Tenants, &[WalletsManage])),

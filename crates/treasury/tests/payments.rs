@@ -207,7 +207,14 @@ async fn a_payment_that_the_node_refuses_can_be_withdrawn_and_its_coins_are_free
     };
     // Less than half of the least that any node relays, 0.1 sat/vB.
     let fee_rate = Some(anya_primitives::FeeRate::from_sat_per_kwu(10));
-    let cheap = ProposedAct::Payment { wallet, recipients, fee_cap_sat: Some(1_000), fee_rate, memo: None };
+    let cheap = ProposedAct::Payment {
+        wallet,
+        recipients,
+        fee_cap_sat: Some(1_000),
+        fee_rate,
+        memo: None,
+        spend_path: None,
+    };
     let cheap = house.propose(cheap).await;
     let held = house.until(&cheap, OperationState::Signed).await;
     let reserved = house.treasury.balance(&house.admin, wallet).await.unwrap().reserved;

@@ -5,8 +5,9 @@ use bdk_wallet::KeychainKind;
 use bitcoin::{OutPoint, Txid, Weight};
 
 use crate::{
-    draft::{Draft, DraftBump, DraftCpfp, Made, Recipient, check_fee_rate, outputs},
+    draft::{Draft, DraftBump, DraftCpfp, Made, Recipient, check_fee_rate, chosen, outputs},
     error::{Error, Result},
+    locks::Locks,
     select::{Wanted, fee_for, signed_weight},
     state::State,
     view::{MAX_ANCESTORS, View, ViewCoin, ViewTx},
@@ -53,6 +54,10 @@ impl Wallets {
                     "another unconfirmed transaction spends its outputs and would be lost with it",
                 ));
             }
+            let replaced = ground.drafts.iter().find(|draft| draft.txid == txid.to_string());
+            let path = replaced.and_then(|draft| draft.spend_path);
+            let keys = chosen(&slot.keys, path)?;
+            let locks = Locks::new(&keys, path.is_some_and(|path| path != slot.keys.path), blocks.height())?;
             let (recipients, change) = split(old, state);
             let index = match change {
                 // Both will never confirm, so the address is used once all the same.
@@ -63,19 +68,21 @@ impl Wallets {
             let (free, reserved) = ground.free(view, blocks.height());
             // A replacement must not add unconfirmed inputs (BIP125, rule 2).
             let optional = free.into_iter().filter(|(_, coin)| coin.place.block().is_some()).collect();
+            locks.require(&required)?;
+            let mut ripe = locks.split(optional);
             let wanted = Wanted {
                 outputs: outputs(&recipients),
                 fee_rate: bump.fee_rate,
                 fee_cap: bump.fee_cap,
                 extra_fee: Amount::ZERO,
                 required,
-                optional,
-                change: slot.keys.script_at(KeychainKind::Internal, index)?,
+                optional: std::mem::take(&mut ripe.ripe),
+                change: keys.script_at(KeychainKind::Internal, index)?,
                 reserved,
                 height: blocks.height(),
-                keys: &slot.keys,
+                keys: &keys,
             };
-            let built = wanted.build()?;
+            let built = wanted.build().map_err(|error| locks.explain(error, &ripe))?;
             // BIP125, rules 3 and 4: more than what it replaces, and its own relay on top.
             let least = old_fee + fee_for(INCREMENT, built.weight)?;
             // Later nodes also want the rate to rise. The replaced one's is taken at the weight it really has.
@@ -85,8 +92,8 @@ impl Wallets {
                 let reason = "a replacement must pay for what it replaces and for itself";
                 return Err(Error::FeeRateTooLow { minimum, reason });
             }
-            let made = Made { operation: bump.operation, recipients, index, replaces: Some(txid) };
-            made.draft(tenant, wallet, &slot.keys, state, built)
+            let made = Made { operation: bump.operation, recipients, index, replaces: Some(txid), locks };
+            made.draft(tenant, wallet, &keys, state, built)
         })
         .await
     }
@@ -129,7 +136,10 @@ impl Wallets {
             if required.is_empty() {
                 return Err(no("it has no change that is free"));
             }
+            let locks = Locks::new(&slot.keys, false, blocks.height())?;
+            locks.require(&required)?;
             let optional = optional.into_iter().filter(|(_, coin)| coin.place.block().is_some()).collect();
+            let mut ripe = locks.split(optional);
             let index = ground.change_index(state)?;
             let wanted = Wanted {
                 outputs: Vec::new(),
@@ -137,14 +147,15 @@ impl Wallets {
                 fee_cap: child.fee_cap,
                 extra_fee: lacks,
                 required,
-                optional,
+                optional: std::mem::take(&mut ripe.ripe),
                 change: slot.keys.script_at(KeychainKind::Internal, index)?,
                 reserved,
                 height: blocks.height(),
                 keys: &slot.keys,
             };
-            let built = wanted.build()?;
-            let made = Made { operation: child.operation, recipients: Vec::new(), index, replaces: None };
+            let built = wanted.build().map_err(|error| locks.explain(error, &ripe))?;
+            let made =
+                Made { operation: child.operation, recipients: Vec::new(), index, replaces: None, locks };
             made.draft(tenant, wallet, &slot.keys, state, built)
         })
         .await

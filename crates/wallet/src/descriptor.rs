@@ -1,22 +1,28 @@
-//! From account keys to descriptors, scripts and the keys that sign for them.
+//! From signers to a descriptor, its scripts, its ways to spend, and the keys that sign for them.
+//!
+//! Every wallet is a [`WalletDescriptor`] whose key expressions each belong to one participant. The kinds with a name of
+//! their own ([`ScriptKind::Wpkh`] and others) are descriptors that are written here; from there on nothing asks for the
+//! kind any more.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use anya_descriptor::{
+    Condition, Derived, Keychain, Place, Rules, SignerKey, SpendPath, WalletDescriptor, is_nobody,
+};
 use anya_primitives::{KeyId, Network};
 use bdk_wallet::{
     KeychainKind,
-    miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey, ForEachKey as _},
+    miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey},
 };
 use bitcoin::{
-    Address, PublicKey, ScriptBuf, Weight, XOnlyPublicKey,
-    bip32::DerivationPath,
+    Address, ScriptBuf, Weight,
+    bip32::{DerivationPath, Fingerprint},
     secp256k1::{Secp256k1, VerifyOnly},
 };
 
 use crate::{
     error::{Error, Result},
-    info::{ScriptKind, Signer},
-    signer_key::SignerKey,
+    info::{HeldBy, ScriptKind, Signer},
 };
 
 /// Verification needs no secrets and one set of tables for everyone.
@@ -44,68 +50,199 @@ pub(crate) struct Participant {
     pub(crate) key: SignerKey,
 }
 
-/// How inputs of a wallet are satisfied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spend {
-    Wpkh,
-    Tr,
-    Wsh,
+/// A key expression of the descriptor.
+#[derive(Clone, Copy, Debug)]
+struct Expression {
+    /// Whose; of nobody's keys none.
+    owner: Option<usize>,
+    place: Place,
 }
 
-/// A wallet's descriptors and signers.
+/// A wallet's descriptor and signers.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    pub(crate) spend: Spend,
-    pub(crate) threshold: usize,
+    pub(crate) whole: WalletDescriptor,
     pub(crate) participants: Vec<Participant>,
+    /// In the order of [`WalletDescriptor::keys`].
+    expressions: Arc<[Expression]>,
+    /// Every way to spend, in the order of [`WalletDescriptor::spend_paths`]. Planning them is slow, so it is done once.
+    pub(crate) paths: Arc<[SpendPath]>,
     pub(crate) receive: Descriptor<DescriptorPublicKey>,
     pub(crate) change: Descriptor<DescriptorPublicKey>,
     /// Both keychains in one text, with checksum.
     pub(crate) shown: String,
-    /// The most weight that a signature adds to an input, beyond an empty witness.
+    /// The way to spend that these keys are looked at for: [`Keys::default_path`] unless another was chosen.
+    pub(crate) path: usize,
+    /// The most weight that a signature by this way adds to an input, beyond an empty witness.
     pub(crate) satisfaction: Weight,
 }
 
 impl Keys {
-    /// The descriptors of `script` over `keys`, one for each signer in the order of the script.
-    pub(crate) fn new(script: &ScriptKind, keys: Vec<SignerKey>) -> Result<Self> {
-        let (spend, threshold, signers) = match script {
-            ScriptKind::Wpkh { key, .. } => {
-                (Spend::Wpkh, 1, vec![("owner".to_owned(), Holder::Active(*key))])
-            }
-            ScriptKind::Tr { key, .. } => (Spend::Tr, 1, vec![("owner".to_owned(), Holder::Active(*key))]),
-            ScriptKind::WshSortedMulti { threshold, cosigners } => {
-                let signers = cosigners.iter().map(|cosigner| {
-                    let holder = match &cosigner.signer {
-                        Signer::Active { key, .. } => Holder::Active(*key),
-                        Signer::Reserve { .. } => Holder::Reserve,
-                        Signer::Outside { .. } => Holder::Outside,
-                    };
-                    (cosigner.name.clone(), holder)
-                });
-                let threshold = usize::try_from(*threshold).map_err(Error::internal)?;
-                (Spend::Wsh, threshold, signers.collect())
-            }
-        };
+    /// The descriptor of `script` over `keys`, one for each signer. What was checked when the wallet was made is not
+    /// judged by today's rules again.
+    pub(crate) fn stored(script: &ScriptKind, keys: Vec<SignerKey>, network: Network) -> Result<Self> {
+        let rules = Rules { foreign_origins: true, ..Rules::new(network).one_address().shared_roots() };
+        Self::new(script, keys, &rules)
+    }
+
+    /// The descriptor of `script` over `keys`, one for each signer, under `rules`.
+    pub(crate) fn new(script: &ScriptKind, keys: Vec<SignerKey>, rules: &Rules) -> Result<Self> {
+        let signers = signers(script);
         if signers.len() != keys.len() {
             return Err(Error::internal("a wallet has as many keys as signers"));
         }
-        let participants: Vec<Participant> = signers
+        let whole = WalletDescriptor::parse(&describe(script, &keys)?, rules)
+            .map_err(|error| Error::descriptor(error, script.field()))?;
+        let participants = signers
             .into_iter()
             .zip(keys)
             .map(|((name, holder), key)| Participant { name, holder, key })
             .collect();
+        Self::of(whole, participants)
+    }
+
+    fn of(whole: WalletDescriptor, participants: Vec<Participant>) -> Result<Self> {
         check_distinct(&participants)?;
-        let shown = describe(spend, threshold, &participants)?;
-        shown.sanity_check().map_err(|error| Error::invalid("script", error.to_string()))?;
-        let text = shown.to_string();
-        let [receive, change]: [_; 2] = shown
-            .into_single_descriptors()
-            .map_err(Error::internal)?
-            .try_into()
-            .map_err(|_| Error::internal("a wallet has two keychains"))?;
-        let satisfaction = receive.max_weight_to_satisfy().map_err(Error::internal)?;
-        Ok(Self { spend, threshold, participants, receive, change, shown: text, satisfaction })
+        let mut expressions = Vec::new();
+        for (key, place) in whole.keys().into_iter().zip(whole.places()) {
+            let own = SignerKey::of(key);
+            let owner = participants.iter().position(|participant| Some(&participant.key) == own.as_ref());
+            if owner.is_none() && !is_nobody(key) {
+                return Err(Error::internal("every key of a wallet has a holder"));
+            }
+            expressions.push(Expression { owner, place });
+        }
+        let (Some(receive), Some(change)) =
+            (whole.keychain(Keychain::Receive).cloned(), whole.keychain(Keychain::Change).cloned())
+        else {
+            return Err(Error::invalid(
+                "script.descriptor",
+                "has one keychain only: write both, /<0;1>/* in the place of /0/*",
+            ));
+        };
+        if !whole.kind().is_segwit() {
+            return Err(Error::Unsupported(
+                "pkh, and sh without wsh or wpkh in it: the id of such a transaction changes when it is signed, and what \
+                 was approved could not be told from it; use wpkh, sh(wpkh), wsh, sh(wsh) or tr"
+                    .to_owned(),
+            ));
+        }
+        let paths: Arc<[SpendPath]> =
+            whole.spend_paths().map_err(|error| Error::descriptor(error, "script.descriptor"))?.into();
+        let shown = whole.to_string();
+        let mut keys = Self {
+            whole,
+            participants,
+            expressions: expressions.into(),
+            paths,
+            receive,
+            change,
+            shown,
+            path: 0,
+            satisfaction: Weight::ZERO,
+        };
+        let path = keys.default_path();
+        keys.take_path(path)?;
+        Ok(keys)
+    }
+
+    /// The same keys, looked at for another way to spend.
+    pub(crate) fn by(&self, path: usize) -> Result<Self> {
+        let mut keys = self.clone();
+        keys.take_path(path)?;
+        Ok(keys)
+    }
+
+    fn take_path(&mut self, path: usize) -> Result<()> {
+        let Some(found) = self.paths.get(path) else {
+            let last = self.paths.len().saturating_sub(1);
+            return Err(Error::invalid(
+                "spend_path",
+                format!("the wallet has the ways to spend 0 to {last}"),
+            ));
+        };
+        self.satisfaction = found.max_weight;
+        self.path = path;
+        Ok(())
+    }
+
+    /// The way to spend that is taken when none is named: the first without a lock whose signers sign by themselves or
+    /// stand outside, else the first with a lock of which that is so.
+    pub(crate) fn default_path(&self) -> usize {
+        let usable = |open: bool| {
+            (0..self.paths.len()).find(|path| {
+                let locked =
+                    self.condition(*path).is_none_or(|way| way.older.is_some() || way.after.is_some());
+                !(locked && open) && self.obstacle(*path).is_none()
+            })
+        };
+        usable(true).or_else(|| usable(false)).unwrap_or(0)
+    }
+
+    fn condition(&self, path: usize) -> Option<&Condition> {
+        self.paths.get(path).map(|path| &path.condition)
+    }
+
+    /// What must be the case for the way to spend in use.
+    pub(crate) fn way(&self) -> Result<&Condition> {
+        self.condition(self.path).ok_or_else(|| Error::internal("a wallet has a way to spend"))
+    }
+
+    /// Why a way to spend can never be taken here, whatever the height.
+    pub(crate) fn obstacle(&self, path: usize) -> Option<String> {
+        let condition = self.condition(path)?;
+        if !condition.hashes.is_empty() {
+            return Some("it needs the preimage of a hash, which nobody can give here".to_owned());
+        }
+        let timed = condition.older.is_some_and(|lock| lock.is_time_locked())
+            || condition.after.is_some_and(|lock| lock.is_block_time());
+        if timed {
+            return Some("it is locked by time, and only locks by blocks are followed here".to_owned());
+        }
+        self.waits_for_reserve(path)
+            .then(|| "it needs keys that are kept in reserve and never sign by themselves".to_owned())
+    }
+
+    /// Whether a way to spend needs a key that never signs by itself.
+    pub(crate) fn waits_for_reserve(&self, path: usize) -> bool {
+        let signs = |at: &&usize| {
+            let owner = self.owner(**at).and_then(|owner| self.participants.get(owner));
+            owner.is_some_and(|signer| signer.holder != Holder::Reserve)
+        };
+        self.condition(path).is_some_and(|way| {
+            way.groups.iter().any(|group| group.keys.iter().filter(signs).count() < group.needed)
+        })
+    }
+
+    /// Whether some way to spend can be taken at some time.
+    pub(crate) fn check_spendable(&self) -> Result<()> {
+        let reasons: Vec<_> = (0..self.paths.len()).map(|path| self.obstacle(path)).collect();
+        match reasons.into_iter().collect::<Option<Vec<_>>>().and_then(|reasons| reasons.into_iter().next()) {
+            Some(reason) => Err(Error::invalid("script", format!("coins could never be spent: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A way to spend in words.
+    pub(crate) fn words(&self, path: usize) -> Option<String> {
+        Some(self.condition(path)?.words(&|at| self.name(at).to_owned()))
+    }
+
+    /// The name of whoever holds the key at this position.
+    pub(crate) fn name(&self, at: usize) -> &str {
+        self.owner(at)
+            .and_then(|owner| self.participants.get(owner))
+            .map_or("nobody", |participant| participant.name.as_str())
+    }
+
+    /// Whose key stands at this position of [`WalletDescriptor::keys`].
+    pub(crate) fn owner(&self, at: usize) -> Option<usize> {
+        self.expressions.get(at)?.owner
+    }
+
+    /// Where the key at this position signs.
+    pub(crate) fn place(&self, at: usize) -> Option<Place> {
+        self.expressions.get(at).map(|expression| expression.place)
     }
 
     pub(crate) fn descriptor(&self, keychain: KeychainKind) -> &Descriptor<DescriptorPublicKey> {
@@ -119,6 +256,20 @@ impl Keys {
         self.descriptor(keychain).at_derivation_index(index).map_err(Error::internal)
     }
 
+    /// What is locked at one place, with concrete keys.
+    pub(crate) fn derived(&self, keychain: KeychainKind, index: u32) -> Result<Derived> {
+        self.whole.at(own(keychain), index).map_err(Error::internal)
+    }
+
+    /// For each key at one place, its root where it is known, and its path from there.
+    pub(crate) fn whereabouts(
+        &self,
+        keychain: KeychainKind,
+        index: u32,
+    ) -> Result<Vec<(Option<Fingerprint>, DerivationPath)>> {
+        self.whole.whereabouts(own(keychain), index).map_err(Error::internal)
+    }
+
     pub(crate) fn script_at(&self, keychain: KeychainKind, index: u32) -> Result<ScriptBuf> {
         Ok(self.at(keychain, index)?.script_pubkey())
     }
@@ -127,96 +278,112 @@ impl Keys {
         Address::from_script(&self.script_at(keychain, index)?, bitcoin::Network::from(network))
             .map_err(Error::internal)
     }
-
-    /// The key with which `participant` signs at this place, and its path from the root if it has one.
-    pub(crate) fn signing_key(
-        &self,
-        participant: &Participant,
-        keychain: KeychainKind,
-        index: u32,
-    ) -> Result<(PublicKey, Option<DerivationPath>)> {
-        participant.key.at(branch(keychain), index)
-    }
-
-    /// The key that an output of a `tr` wallet commits to: the account's key, tweaked without scripts (BIP86).
-    pub(crate) fn output_key(internal: PublicKey) -> XOnlyPublicKey {
-        use bitcoin::key::TapTweak as _;
-        let (key, _) = internal.inner.x_only_public_key();
-        key.tap_tweak(&*SECP, None).0.to_x_only_public_key()
-    }
 }
 
-/// BIP44: 0 for receiving, 1 for change.
-fn branch(keychain: KeychainKind) -> u32 {
+fn own(keychain: KeychainKind) -> Keychain {
     match keychain {
-        KeychainKind::External => 0,
-        KeychainKind::Internal => 1,
+        KeychainKind::External => Keychain::Receive,
+        KeychainKind::Internal => Keychain::Change,
     }
 }
 
+/// Whoever holds an account holds the key of the account itself, so that this one is no other signer's.
 fn check_distinct(participants: &[Participant]) -> Result<()> {
-    for (index, participant) in participants.iter().enumerate() {
-        if participants[..index].iter().any(|earlier| earlier.key.is_shared_with(&participant.key)) {
-            return Err(Error::invalid(
-                format!("script.cosigners[{index}]"),
-                "another cosigner has the same key: one key must not count twice",
-            ));
+    for (at, participant) in participants.iter().enumerate() {
+        let same = |other: &&Participant| other.key.public_key() == participant.key.public_key();
+        if let Some(other) = participants.iter().take(at).find(same) {
+            let reason = format!(
+                "{} and {} have the same key: one key must not count twice",
+                other.name, participant.name
+            );
+            return Err(Error::invalid("script", reason));
         }
     }
     Ok(())
 }
 
-fn describe(
-    spend: Spend,
-    threshold: usize,
-    participants: &[Participant],
-) -> Result<Descriptor<DescriptorPublicKey>> {
-    let mut keys =
-        participants.iter().map(|participant| participant.key.expression()).collect::<Result<Vec<_>>>()?;
-    let refuse = |error: bdk_wallet::miniscript::Error| Error::invalid("script", error.to_string());
-    let descriptor = match (spend, keys.pop()) {
-        (Spend::Wpkh, Some(key)) if keys.is_empty() => Descriptor::new_wpkh(key),
-        (Spend::Tr, Some(key)) if keys.is_empty() => Descriptor::new_tr(key, None),
-        (Spend::Wsh, Some(key)) => {
-            keys.push(key);
-            Descriptor::new_wsh_sortedmulti(threshold, keys)
+/// Names and holders, in the order of the keys.
+fn signers(script: &ScriptKind) -> Vec<(String, Holder)> {
+    match script {
+        ScriptKind::Wpkh { key, .. } | ScriptKind::Tr { key, .. } => {
+            vec![("owner".to_owned(), Holder::Active(*key))]
         }
-        _ => return Err(Error::internal("a single-key wallet has one signer")),
-    };
-    let descriptor = descriptor.map_err(refuse)?;
-    if descriptor.for_each_key(|key| !key.is_multipath()) {
-        return Err(Error::invalid(
-            "script",
-            "every cosigner has a single key, so that all payments would come to one address: give at least one of \
-             them a bip32 key",
-        ));
+        ScriptKind::WshSortedMulti { cosigners, .. } => cosigners
+            .iter()
+            .map(|cosigner| {
+                let holder = match &cosigner.signer {
+                    Signer::Active { key, .. } => Holder::Active(*key),
+                    Signer::Reserve { .. } => Holder::Reserve,
+                    Signer::Outside { .. } => Holder::Outside,
+                };
+                (cosigner.name.clone(), holder)
+            })
+            .collect(),
+        ScriptKind::Descriptor { signers, .. } => signers
+            .iter()
+            .map(|signer| {
+                let holder = match signer.held_by {
+                    HeldBy::Active { key } => Holder::Active(key),
+                    HeldBy::Reserve { .. } => Holder::Reserve,
+                    HeldBy::Outside => Holder::Outside,
+                };
+                (signer.name.clone(), holder)
+            })
+            .collect(),
     }
-    Ok(descriptor)
+}
+
+/// The text of a script kind's descriptor.
+fn describe(script: &ScriptKind, keys: &[SignerKey]) -> Result<String> {
+    let expression = |key: &SignerKey| {
+        if key.is_account() { format!("{key}/<0;1>/*") } else { key.to_string() }
+    };
+    match (script, keys) {
+        (ScriptKind::Wpkh { .. }, [key]) => Ok(format!("wpkh({})", expression(key))),
+        (ScriptKind::Tr { .. }, [key]) => Ok(format!("tr({})", expression(key))),
+        (ScriptKind::WshSortedMulti { threshold, .. }, keys) => {
+            let keys: Vec<String> = keys.iter().map(expression).collect();
+            Ok(format!("wsh(sortedmulti({threshold},{}))", keys.join(",")))
+        }
+        (ScriptKind::Descriptor { descriptor, .. }, _) => Ok(descriptor.clone()),
+        _ => Err(Error::internal("a single-key wallet has one signer")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use anya_descriptor::Origin;
     use bitcoin::{
+        PublicKey,
         bip32::{Xpriv, Xpub},
         secp256k1::Secp256k1 as Full,
     };
 
     use super::*;
-    use crate::origin::AccountXpub;
 
     /// The phrase of BIP84's and BIP86's vectors: "abandon" eleven times, then "about".
     const ROOT: &str = "xprv9s21ZrQH143K3GJpoapnV8SFfukcVBSfeCficPSGfubmSFDxo1kuHnLisriDvSnRRuL2Qrg5ggqHKNVpxR86QEC8w35uxmGoggxtQTPvfUu";
 
     fn account(path: &str) -> SignerKey {
-        SignerKey::Account(xpub(path))
-    }
-
-    fn xpub(path: &str) -> AccountXpub {
         let secp = Full::new();
         let root: Xpriv = ROOT.parse().unwrap();
         let path: DerivationPath = path.parse().unwrap();
         let xpub = Xpub::from_priv(&secp, &root.derive_priv(&secp, &path).unwrap());
-        AccountXpub { fingerprint: root.fingerprint(&secp), path, xpub }
+        SignerKey::Account { origin: Some(Origin { fingerprint: root.fingerprint(&secp), path }), xpub }
+    }
+
+    /// The same key, said to come from another root.
+    fn elsewhere(path: &str) -> SignerKey {
+        let SignerKey::Account { origin: Some(origin), xpub } = account(path) else { unreachable!() };
+        SignerKey::Account { origin: Some(Origin { fingerprint: [1, 2, 3, 4].into(), ..origin }), xpub }
+    }
+
+    fn single(path: &str) -> SignerKey {
+        SignerKey::Single { origin: None, key: account(path).public_key() }
+    }
+
+    fn make(script: &ScriptKind, keys: Vec<SignerKey>) -> Result<Keys> {
+        Keys::new(script, keys, &Rules::new(Network::Mainnet))
     }
 
     fn addresses(keys: &Keys) -> [String; 3] {
@@ -227,7 +394,7 @@ mod tests {
     #[test]
     fn bip84_vectors() {
         let script = ScriptKind::Wpkh { key: KeyId::new(), account: 0 };
-        let keys = Keys::new(&script, vec![account("84'/0'/0'")]).unwrap();
+        let keys = make(&script, vec![account("84'/0'/0'")]).unwrap();
         assert_eq!(
             addresses(&keys),
             [
@@ -241,7 +408,7 @@ mod tests {
     #[test]
     fn bip86_vectors() {
         let script = ScriptKind::Tr { key: KeyId::new(), account: 0 };
-        let keys = Keys::new(&script, vec![account("86'/0'/0'")]).unwrap();
+        let keys = make(&script, vec![account("86'/0'/0'")]).unwrap();
         assert_eq!(
             addresses(&keys),
             [
@@ -250,18 +417,18 @@ mod tests {
                 "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7",
             ]
         );
-        let (key, path) = keys.signing_key(&keys.participants[0], KeychainKind::External, 0).unwrap();
-        assert_eq!(path.unwrap().to_string(), "86'/0'/0'/0/0");
+        let whereabouts = keys.whereabouts(KeychainKind::External, 0).unwrap();
+        assert_eq!(whereabouts[0].1.to_string(), "86'/0'/0'/0/0");
         assert_eq!(
-            Keys::output_key(key).to_string(),
-            "a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
+            keys.script_at(KeychainKind::External, 0).unwrap().to_hex_string(),
+            "5120a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c"
         );
     }
 
     #[test]
     fn the_shown_descriptor_carries_origin_both_keychains_and_checksum() {
         let script = ScriptKind::Wpkh { key: KeyId::new(), account: 0 };
-        let keys = Keys::new(&script, vec![account("84'/0'/0'")]).unwrap();
+        let keys = make(&script, vec![account("84'/0'/0'")]).unwrap();
         assert!(keys.shown.starts_with("wpkh([73c5da0a/84'/0'/0']xpub"), "{}", keys.shown);
         let (body, checksum) = keys.shown.split_once('#').unwrap();
         assert!(body.ends_with("/<0;1>/*)") && checksum.len() == 8, "{}", keys.shown);
@@ -303,10 +470,9 @@ mod tests {
         };
         let script =
             ScriptKind::WshSortedMulti { threshold: 1, cosigners: vec![cosigner("a"), cosigner("b")] };
-        let other = AccountXpub { fingerprint: [1, 2, 3, 4].into(), ..xpub("48'/0'/1'/2'") };
-        let accounts = vec![account("48'/0'/0'/2'"), SignerKey::Account(other)];
+        let accounts = vec![account("48'/0'/0'/2'"), elsewhere("48'/0'/1'/2'")];
         let reversed = accounts.iter().rev().cloned().collect();
-        let (one, two) = (Keys::new(&script, accounts).unwrap(), Keys::new(&script, reversed).unwrap());
+        let (one, two) = (make(&script, accounts).unwrap(), make(&script, reversed).unwrap());
         assert_ne!(one.shown, two.shown);
         for index in 0..8 {
             let at = |keys: &Keys| {
@@ -335,12 +501,11 @@ mod tests {
         let script =
             ScriptKind::WshSortedMulti { threshold: 2, cosigners: vec![cosigner("a"), cosigner("b")] };
         let same_root = vec![account("48'/0'/0'/2'"), account("48'/0'/1'/2'")];
-        let other = AccountXpub { fingerprint: [1, 2, 3, 4].into(), ..xpub("48'/0'/0'/2'") };
-        let same_key = vec![account("48'/0'/0'/2'"), SignerKey::Account(other)];
-        let single = SignerKey::Single(PublicKey::new(xpub("48'/0'/0'/2'").xpub.public_key));
+        let same_key = vec![account("48'/0'/0'/2'"), elsewhere("48'/0'/0'/2'")];
+        let single = single("48'/0'/0'/2'");
         let the_accounts_own = vec![account("48'/0'/0'/2'"), single.clone()];
         for keys in [same_root, same_key, the_accounts_own, vec![single.clone(), single]] {
-            assert!(matches!(Keys::new(&script, keys), Err(Error::Invalid { .. })));
+            assert!(matches!(make(&script, keys), Err(Error::Invalid { .. } | Error::Descriptor(_))));
         }
     }
 
@@ -353,23 +518,22 @@ mod tests {
         };
         let script =
             ScriptKind::WshSortedMulti { threshold: 2, cosigners: vec![cosigner("a"), cosigner("b")] };
-        let single = |path: &str| PublicKey::new(xpub(path).xpub.public_key);
-        let key = single("m/7");
-        let keys = vec![account("48'/0'/0'/2'"), SignerKey::Single(key)];
+        let key = single("m/7").public_key();
+        let keys = vec![account("48'/0'/0'/2'"), single("m/7")];
         let stored: Vec<SignerKey> = serde_json::from_str(&serde_json::to_string(&keys).unwrap()).unwrap();
         assert_eq!(stored, keys);
-        let keys = Keys::new(&script, keys).unwrap();
+        let keys = make(&script, keys).unwrap();
         assert!(keys.shown.contains(&format!(",{key})")), "{}", keys.shown);
         for (keychain, index) in [(KeychainKind::External, 0), (KeychainKind::Internal, 9)] {
-            let (at, path) = keys.signing_key(&keys.participants[1], keychain, index).unwrap();
-            assert_eq!((at, path), (key, None));
+            assert_eq!(keys.derived(keychain, index).unwrap().keys()[1], key);
+            assert!(keys.whereabouts(keychain, index).unwrap()[1].1.is_empty());
             let script = keys.at(keychain, index).unwrap().derived_descriptor(&*SECP).unwrap();
             assert!(script.explicit_script().unwrap().to_hex_string().contains(&key.to_string()));
         }
         let [one, two, _] = addresses(&keys);
         assert_ne!(one, two);
-        let only = vec![SignerKey::Single(key), SignerKey::Single(single("m/8"))];
-        let error = Keys::new(&script, only).unwrap_err().to_string();
-        assert!(error.contains("bip32 key"), "{error}");
+        let only = vec![single("m/7"), single("m/8")];
+        let error = make(&script, only).unwrap_err().to_string();
+        assert!(error.contains("no key has a range"), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     blocks::Blocks,
     descriptor::Keys,
     error::{Error, Result},
+    locks::Locks,
     psbt,
     rows::{self, DraftRow},
     select::{Built, Wanted},
@@ -35,6 +36,9 @@ pub struct DraftRequest {
     pub fee_rate: FeeRate,
     /// The most that the fee may be.
     pub fee_cap: Amount,
+    /// By which of the wallet's ways to spend, as [`Preview`](crate::Preview) numbers them. When none is named, the first one
+    /// without a lock whose signers sign by themselves or stand outside is taken.
+    pub spend_path: Option<usize>,
 }
 
 /// Asks for a replacement of an own transaction that pays the same recipients and a higher fee (BIP125).
@@ -100,6 +104,8 @@ pub struct Draft {
     pub change: Option<Change>,
     /// The transaction that it replaces.
     pub replaces: Option<Txid>,
+    /// By which of the wallet's ways to spend it is signed.
+    pub spend_path: usize,
     pub(crate) revealed: Option<ChangeSet>,
 }
 
@@ -153,8 +159,11 @@ impl Wallets {
         check_fee_rate(request.fee_rate)?;
         check_recipients(&request.recipients)?;
         self.draft(tenant, wallet, |slot, ground, state, view, blocks| {
+            let keys = chosen(&slot.keys, request.spend_path)?;
+            let locks = Locks::new(&keys, request.spend_path.is_some(), blocks.height())?;
             let index = ground.change_index(state)?;
-            let (optional, reserved) = ground.free(view, blocks.height());
+            let (free, reserved) = ground.free(view, blocks.height());
+            let mut split = locks.split(free);
             for (at, (script, _)) in request.recipients.iter().enumerate() {
                 // It could not be told from change when the payment is checked or replaced.
                 if state.own_script(script).is_some_and(|(keychain, _)| keychain == KeychainKind::Internal) {
@@ -168,16 +177,21 @@ impl Wallets {
                 fee_cap: request.fee_cap,
                 extra_fee: Amount::ZERO,
                 required: Vec::new(),
-                optional,
-                change: slot.keys.script_at(KeychainKind::Internal, index)?,
+                optional: std::mem::take(&mut split.ripe),
+                change: keys.script_at(KeychainKind::Internal, index)?,
                 reserved,
                 height: blocks.height(),
-                keys: &slot.keys,
+                keys: &keys,
             };
-            let built = wanted.build()?;
-            let made =
-                Made { operation: request.operation, recipients: request.recipients, index, replaces: None };
-            made.draft(tenant, wallet, &slot.keys, state, built)
+            let built = wanted.build().map_err(|error| locks.explain(error, &split))?;
+            let made = Made {
+                operation: request.operation,
+                recipients: request.recipients,
+                index,
+                replaces: None,
+                locks,
+            };
+            made.draft(tenant, wallet, &keys, state, built)
         })
         .await
     }
@@ -235,6 +249,12 @@ pub(crate) struct Made {
     pub(crate) recipients: Vec<Recipient>,
     pub(crate) index: u32,
     pub(crate) replaces: Option<Txid>,
+    pub(crate) locks: Locks,
+}
+
+/// The keys, looked at for the way to spend that was asked for.
+pub(crate) fn chosen(keys: &Keys, path: Option<usize>) -> Result<Keys> {
+    path.map_or_else(|| Ok(keys.clone()), |path| keys.by(path))
 }
 
 impl Made {
@@ -244,8 +264,9 @@ impl Made {
         wallet: WalletId,
         keys: &Keys,
         state: &State,
-        built: Built,
+        mut built: Built,
     ) -> Result<Draft> {
+        self.locks.apply(&mut built.transaction);
         let change = match built.change {
             None => None,
             Some((vout, amount)) => {
@@ -254,7 +275,8 @@ impl Made {
             }
         };
         let inputs = built.coins.iter().map(|(outpoint, _)| *outpoint).collect();
-        let txid = built.transaction.compute_txid();
+        let spent = psbt::spent(&built.transaction, state)?;
+        let txid = psbt::final_txid(&built.transaction, keys, &spent)?;
         let psbt = psbt::blank(&built.transaction, keys, state)?;
         Ok(Draft {
             tenant,
@@ -271,6 +293,7 @@ impl Made {
             revealed: change.map(|change| revealed_change(keys, change.index)),
             change,
             replaces: self.replaces,
+            spend_path: keys.path,
         })
     }
 }

@@ -169,6 +169,30 @@ pub enum Error {
     /// Something that cannot happen did.
     #[error("internal failure: {0}")]
     Internal(String),
+    /// A descriptor, a file of a wallet or a rule makes no wallet.
+    #[error(transparent)]
+    Descriptor(#[from] anya_descriptor::Error),
+    /// A way to spend is not open yet.
+    #[error(
+        "spend_path: this way to spend is locked ({words}) and opens at block {opens_at} for enough coins; the newest block \
+         is {height}: wait, or take another way"
+    )]
+    TooEarly {
+        /// The way, in words.
+        words: String,
+        /// The height of the newest block from which on it can be taken.
+        opens_at: u32,
+        /// The height of the newest block.
+        height: u32,
+    },
+    /// A way to spend that cannot be taken here.
+    #[error("spend_path: this way to spend ({words}) cannot be taken: {reason}")]
+    WayClosed {
+        /// The way, in words.
+        words: String,
+        /// Why not.
+        reason: String,
+    },
     /// The ledger failed.
     #[error(transparent)]
     Store(#[from] anya_store::Error),
@@ -180,6 +204,14 @@ pub enum Error {
 impl Error {
     pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// A refusal of a descriptor, of the field that the caller knows it by.
+    pub(crate) fn descriptor(error: anya_descriptor::Error, field: &str) -> Self {
+        Self::Descriptor(match error.field() {
+            Some("descriptor") => error.of(field),
+            _ => error,
+        })
     }
 
     pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
@@ -206,12 +238,14 @@ impl Classified for Error {
             | Self::ChangeTaken
             | Self::AlreadyReserved(_)
             | Self::Incomplete(_)
+            | Self::TooEarly { .. }
             | Self::OutOfOrder { .. } => ErrorKind::Conflict,
             Self::FeeAboveCap { .. } | Self::Disagrees(_) => ErrorKind::Refused,
             Self::InsufficientFunds { .. } | Self::TooManyInputs { .. } | Self::TooLarge { .. } => {
                 ErrorKind::Exhausted
             }
-            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Unsupported(_) | Self::WayClosed { .. } => ErrorKind::Unsupported,
+            Self::Descriptor(error) => error.kind(),
             Self::IndexBehind(_) => ErrorKind::Unavailable,
             Self::Damaged { .. } | Self::Internal(_) => ErrorKind::Internal,
             Self::Store(error) => error.kind(),
@@ -227,6 +261,8 @@ impl Classified for Error {
             Self::NameTaken(_) => Some("name"),
             Self::Unsupported(_) => Some("script"),
             Self::FeeRateTooLow { .. } => Some("fee_rate"),
+            Self::Descriptor(error) => error.field(),
+            Self::TooEarly { .. } | Self::WayClosed { .. } => Some("spend_path"),
             Self::FeeAboveCap { .. } => Some("fee_cap"),
             Self::BadPsbt(_) | Self::BadSignature { .. } => Some("psbt"),
             Self::Store(error) => error.field(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use anya_descriptor::SignerKey;
 use anya_primitives::{KeyId, Network, Timestamp, WalletId};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,53 @@ pub enum ScriptKind {
         /// Who may sign: 2 to 20.
         cosigners: Vec<Cosigner>,
     },
+    /// Any other rule, as its descriptor says it.
+    Descriptor {
+        /// The descriptor of both keychains (BIP380, BIP389).
+        descriptor: String,
+        /// Who holds which of its keys, in the order in which it names them first.
+        signers: Vec<KeyHolder>,
+    },
+}
+
+impl ScriptKind {
+    /// The field of a request in which its descriptor stands.
+    pub(crate) fn field(&self) -> &'static str {
+        match self {
+            Self::Descriptor { .. } => "script.descriptor",
+            Self::Wpkh { .. } | Self::Tr { .. } | Self::WshSortedMulti { .. } => "script",
+        }
+    }
+}
+
+/// Who holds a key of a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyHolder {
+    /// A name, unique in the wallet.
+    pub name: String,
+    /// The key as the descriptor has it, without the path after it: `[d34db33f/48h/1h/0h/2h]tpub…`.
+    pub key: SignerKey,
+    /// By whom it is held.
+    pub held_by: HeldBy,
+}
+
+/// By whom a key of a descriptor is held. That a key is the keyring's is never believed: it is what the keyring's key
+/// derives at the place that the descriptor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum HeldBy {
+    /// A key of our keyring, which signs when an operation executes.
+    Active {
+        /// The key.
+        key: KeyId,
+    },
+    /// A key of our keyring, which is kept for recovery and never signs by itself.
+    Reserve {
+        /// The key.
+        key: KeyId,
+    },
+    /// Somebody else, who signs through PSBTs.
+    Outside,
 }
 
 /// One signer of a multisig wallet.
@@ -164,6 +212,8 @@ impl NewWallet {
                 check_account("script.account", *account)
             }
             ScriptKind::WshSortedMulti { threshold, cosigners } => check_multisig(*threshold, cosigners),
+            // Judged with the keyring at hand.
+            ScriptKind::Descriptor { .. } => Ok(()),
         }
     }
 }

@@ -39,11 +39,12 @@ impl Draft {
             return Err(Error::AlreadyReserved(self.operation));
         }
         tx.execute(
-            "INSERT INTO wallet_drafts (tenant, operation, wallet, txid, inputs, change_index)
-             VALUES (:tenant, :operation, :wallet, :txid, :inputs, :change_index)",
+            "INSERT INTO wallet_drafts (tenant, operation, wallet, txid, inputs, change_index, spend_path)
+             VALUES (:tenant, :operation, :wallet, :txid, :inputs, :change_index, :spend_path)",
             &params! {
                 "operation" => self.operation, "wallet" => self.wallet, "txid" => self.txid.to_string(),
                 "inputs" => json(&self.inputs)?, "change_index" => self.change.map(|change| change.index),
+                "spend_path" => u32::try_from(self.spend_path).map_err(Error::internal)?,
             },
         )?;
         for outpoint in &self.inputs {

@@ -1,5 +1,6 @@
 //! The rows behind wallets.
 
+use anya_descriptor::SignerKey;
 use anya_primitives::{Network, OperationId, TenantId, WalletId};
 use anya_store::{Migration, Row, SystemTx, TenantTx, json, params};
 use bdk_wallet::{ChangeSet, chain::Merge as _};
@@ -8,12 +9,13 @@ use bitcoin::{Address, OutPoint};
 use crate::{
     error::{Error, Result},
     info::{AddressInfo, ScriptKind, WalletInfo},
-    signer_key::SignerKey,
 };
 
 /// The tables of this crate.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { name: "wallet/0001_wallets", sql: include_str!("../migrations/0001_wallets.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { name: "wallet/0001_wallets", sql: include_str!("../migrations/0001_wallets.sql") },
+    Migration { name: "wallet/0002_spend_paths", sql: include_str!("../migrations/0002_spend_paths.sql") },
+];
 
 /// So many pieces of one level are merged into one of the next.
 const PIECES: usize = 32;
@@ -218,11 +220,13 @@ pub(crate) struct DraftRow {
     pub(crate) txid: String,
     pub(crate) inputs: Vec<OutPoint>,
     pub(crate) change_index: Option<u32>,
+    /// The way to spend; none for drafts from before there were several.
+    pub(crate) spend_path: Option<usize>,
 }
 
 pub(crate) fn drafts(tx: &TenantTx<'_>, wallet: WalletId) -> Result<Vec<DraftRow>> {
     tx.query(
-        "SELECT operation, txid, inputs, change_index FROM wallet_drafts
+        "SELECT operation, txid, inputs, change_index, spend_path FROM wallet_drafts
          WHERE tenant = :tenant AND wallet = :wallet",
         &params! { "wallet" => wallet },
         |row| {
@@ -231,6 +235,11 @@ pub(crate) fn drafts(tx: &TenantTx<'_>, wallet: WalletId) -> Result<Vec<DraftRow
                 txid: row.get("txid")?,
                 inputs: row.json("inputs")?,
                 change_index: row.get("change_index")?,
+                spend_path: row
+                    .get::<Option<u32>>("spend_path")?
+                    .map(usize::try_from)
+                    .transpose()
+                    .map_err(Error::internal)?,
             })
         },
     )

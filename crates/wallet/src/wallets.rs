@@ -10,8 +10,8 @@ use std::{
     },
 };
 
-use anya_keys::{Algorithm, KeyInfo, KeySpec, Keyring, PublicMaterial};
-use anya_primitives::{Clock, KeyId, Network, TenantId, WalletId};
+use anya_keys::Keyring;
+use anya_primitives::{Clock, Network, TenantId, WalletId};
 use anya_store::{Index, Ledger, TenantTx};
 use bdk_wallet::{ChangeSet, KeychainKind};
 use bitcoin::{Address as BitcoinAddress, ScriptBuf, Transaction, Txid};
@@ -21,12 +21,8 @@ use crate::{
     blocks::Blocks,
     descriptor::Keys,
     error::{Error, Result},
-    info::{
-        AddressInfo, MAX_LABEL, NewWallet, Page, ScriptKind, Signer, WalletInfo, check_limit, check_name,
-    },
-    origin::{AccountXpub, multisig_path, single_path},
+    info::{AddressInfo, MAX_LABEL, NewWallet, Page, WalletInfo, check_limit, check_name},
     rows::{self, WalletRow},
-    signer_key::SignerKey,
     state::State,
     view::View,
     watch::{Address, Watch},
@@ -111,7 +107,7 @@ impl Wallets {
             let changes = rows::merged(id, &pieces)?;
             let seen = changes.tx_graph.last_seen.values().chain(changes.tx_graph.last_evicted.values());
             last_seen = seen.copied().fold(last_seen, u64::max);
-            let keys = Keys::new(&info.script, keys)?;
+            let keys = Keys::stored(&info.script, keys, network)?;
             if keys.shown != info.descriptor {
                 return Err(Error::Damaged { wallet: info.id, reason: "its descriptor differs".into() });
             }
@@ -395,111 +391,6 @@ impl Inner {
             }
             drop(self.lock(wallet, slot).await?);
         }
-    }
-
-    /// The keys that a new wallet is made of.
-    async fn prepare(&self, tenant: TenantId, new: &NewWallet) -> Result<(Keys, Vec<SignerKey>)> {
-        new.check()?;
-        let mut keys = Vec::new();
-        match &new.script {
-            ScriptKind::Wpkh { key, account } => {
-                let path = single_path(84, self.network, *account).map_err(Error::internal)?;
-                keys.push(self.account(tenant, *key, path, Algorithm::EcdsaSecp256k1).await?);
-            }
-            ScriptKind::Tr { key, account } => {
-                let path = single_path(86, self.network, *account).map_err(Error::internal)?;
-                keys.push(self.account(tenant, *key, path, Algorithm::SchnorrSecp256k1).await?);
-            }
-            ScriptKind::WshSortedMulti { cosigners, .. } => {
-                for (index, cosigner) in cosigners.iter().enumerate() {
-                    keys.push(match &cosigner.signer {
-                        Signer::Active { key, account } | Signer::Reserve { key, account } => {
-                            let field = format!("script.cosigners[{index}].signer");
-                            self.cosigner(tenant, *key, *account, &field).await?
-                        }
-                        Signer::Outside { xpub } => {
-                            let account = AccountXpub::parse_cosigner(xpub, self.network);
-                            SignerKey::Account(account.map_err(|reason| {
-                                Error::invalid(format!("script.cosigners[{index}].signer.xpub"), reason)
-                            })?)
-                        }
-                    });
-                }
-            }
-        }
-        // What a cosigner typed is kept in one spelling, so that one wallet has one descriptor.
-        Ok((Keys::new(&new.script, keys.clone())?, keys))
-    }
-
-    /// A cosigner's key: an account of a root, or the one key that a device which derives none holds.
-    async fn cosigner(&self, tenant: TenantId, key: KeyId, account: u32, field: &str) -> Result<SignerKey> {
-        let info = self.keyring.get(tenant, key).await?;
-        let PublicMaterial::Secp256k1 { public_key } = info.public else {
-            let path = multisig_path(self.network, account).map_err(Error::internal)?;
-            return self.account(tenant, key, path, Algorithm::EcdsaSecp256k1).await;
-        };
-        if account != 0 {
-            let reason = "a secp256k1 key has no accounts: leave it out, or name a bip32 key";
-            return Err(Error::invalid(format!("{field}.account"), reason));
-        }
-        self.suits(&info, Algorithm::EcdsaSecp256k1)?;
-        Ok(SignerKey::Single(bitcoin::PublicKey::new(public_key)))
-    }
-
-    async fn account(
-        &self,
-        tenant: TenantId,
-        key: KeyId,
-        path: bitcoin::bip32::DerivationPath,
-        algorithm: Algorithm,
-    ) -> Result<SignerKey> {
-        let info = self.keyring.get(tenant, key).await?;
-        // What is no root has no accounts, which is what the keyring says of it below.
-        if info.spec == KeySpec::Bip32Seed {
-            self.suits(&info, algorithm)?;
-        }
-        let account = self.keyring.account_xpub(tenant, key, &path).await?;
-        let mut xpub = account.xpub;
-        xpub.network = bitcoin::NetworkKind::from(bitcoin::Network::from(self.network));
-        Ok(SignerKey::Account(AccountXpub { fingerprint: account.fingerprint, path, xpub }))
-    }
-
-    /// Whether a key can sign for a wallet whose scripts need `algorithm`: wherever it is, and never without an approval.
-    fn suits(&self, info: &KeyInfo, algorithm: Algorithm) -> Result<()> {
-        if info.usage.direct {
-            let reason = format!(
-                "key {} may be used without an approval, so that a wallet's policy would not hold: take direct use from \
-                 it, or make another key",
-                info.id
-            );
-            return Err(Error::invalid("script", reason));
-        }
-        let mut able =
-            info.usage.allows(Algorithm::EcdsaSecp256k1).then_some(["wpkh", "multisig"].as_slice());
-        let mut taproot = info.usage.allows(Algorithm::SchnorrSecp256k1).then_some(["tr"].as_slice());
-        let mut lacking = None;
-        for replica in info.replicas.iter().filter(|replica| replica.erased_at.is_none()) {
-            let capabilities = self.keyring.capabilities(&replica.provider)?;
-            if !capabilities.computes(info.spec, algorithm) {
-                lacking = lacking.or(Some(replica.provider.as_str()));
-            }
-            able = able.filter(|_| capabilities.computes(info.spec, Algorithm::EcdsaSecp256k1));
-            taproot = taproot.filter(|_| capabilities.computes(info.spec, Algorithm::SchnorrSecp256k1));
-        }
-        if lacking.is_none() && info.usage.allows(algorithm) {
-            return Ok(());
-        }
-        let why = lacking.map_or_else(
-            || "its rules do not name it".to_owned(),
-            |provider| format!("provider `{provider}`, which holds it, cannot"),
-        );
-        let others =
-            [able, taproot].into_iter().flatten().flatten().copied().collect::<Vec<_>>().join(" or ");
-        let remedy = match others.as_str() {
-            "" => "use another key".to_owned(),
-            others => format!("{others} would do"),
-        };
-        Err(Error::Unsupported(format!("key {} cannot compute {algorithm}: {why}; {remedy}", info.id)))
     }
 
     /// Which operation holds which coin.

@@ -2,104 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod support;
+#[path = "support/world.rs"]
+mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use anya_chain::{BroadcastOutcome, ChainSource, Follower, FollowerConfig, NodeSource, RpcAuth, RpcConfig};
 use anya_keys::{KeySpec, NewKey, Residence};
 use anya_pkcs11::{Pkcs11Config, Pkcs11Provider, Profile, TokenSelector, UserKind, WorkerCommand};
 use anya_pkcs11_chaos::SoftHsm;
-use anya_primitives::{Amount, FeeRate, Network, OperationId, SystemClock, WalletId};
+use anya_primitives::{Amount, FeeRate, OperationId, WalletId};
 use anya_testkit::{Bitcoind, Options, bitcoind::MINER};
 use anya_wallet::{Cosigner, Draft, DraftBump, DraftCpfp, ScriptKind, Signer, Terms, TxStatus, parse_psbt};
-use bitcoin::{Address, Transaction, Txid};
-use serde_json::{Value, json};
+use bitcoin::Transaction;
+use serde_json::json;
 use support::{House, Outsider, RATE, sat, terms};
-
-struct World {
-    house: House,
-    node: Bitcoind,
-    source: Arc<NodeSource>,
-    follower: Option<Follower>,
-}
-
-fn start(options: Options) -> (Bitcoind, Arc<NodeSource>) {
-    let node = Bitcoind::start(options).unwrap();
-    let config = RpcConfig::new(node.url(), RpcAuth::Cookie(node.cookie_file()), Network::Regtest);
-    (node, Arc::new(NodeSource::new(&config).unwrap()))
-}
-
-impl World {
-    async fn new() -> Self {
-        let (node, source) = start(Options::default());
-        node.mine_blocks(110).unwrap();
-        let mut world = Self { house: House::new().await, node, source, follower: None };
-        world.follow();
-        world.synced().await;
-        world
-    }
-
-    fn follow(&mut self) {
-        let pause = Duration::from_millis(50);
-        let config = FollowerConfig { poll: pause, mempool_poll: pause, ..FollowerConfig::default() };
-        let sink = Arc::new(self.house.wallets.clone());
-        let follower = Follower::start(self.source.clone(), sink, config, Arc::new(SystemClock)).unwrap();
-        self.follower = Some(follower);
-    }
-
-    async fn restart(mut self) -> Self {
-        self.follower.take().unwrap().stop().await;
-        self.house = self.house.restarted().await;
-        self.follow();
-        self
-    }
-
-    async fn eventually<F: Future<Output = bool>>(&self, what: &str, check: impl Fn() -> F) {
-        let end = std::time::Instant::now() + Duration::from_secs(60);
-        while !check().await {
-            assert!(std::time::Instant::now() < end, "waited in vain: {what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn synced(&self) {
-        let tip = self.node.tip().unwrap();
-        self.eventually("the tip", || async { self.house.wallets.tip().is_some_and(|at| at.hash == tip) })
-            .await;
-    }
-
-    async fn mine(&self, count: u32) {
-        self.node.mine_blocks(count).unwrap();
-        self.synced().await;
-    }
-
-    async fn status(&self, wallet: WalletId, txid: Txid) -> TxStatus {
-        self.house.wallets.tx_status(self.house.tenant, wallet, txid).await.unwrap()
-    }
-
-    async fn sees(&self, wallet: WalletId, txid: Txid) {
-        self.eventually("the mempool", || async { self.status(wallet, txid).await == TxStatus::Mempool })
-            .await;
-    }
-
-    async fn fund(&self, wallet: WalletId, amount: u64) -> Txid {
-        let address = self.house.address(wallet).await;
-        self.node.fund(&address, sat(amount)).unwrap()
-    }
-
-    async fn broadcast(&self, transaction: &Transaction) {
-        let outcome = self.source.broadcast(transaction).await.unwrap();
-        assert!(matches!(outcome, BroadcastOutcome::Accepted), "{outcome:?}");
-    }
-
-    async fn mempool_fee(&self, txid: Txid) -> Value {
-        self.node.rpc("getmempoolentry", json!([txid])).unwrap()
-    }
-}
-
-fn miner_script(world: &World) -> Address {
-    world.node.new_address().unwrap()
-}
+use world::{World, miner_script, start};
 
 /// The node's own wallet as a cosigner: its key at m/48'/1'/0'/2', and the descriptor of ours imported.
 struct NodeSigner {

@@ -10,7 +10,7 @@ use support::{CAP, House, Outsider, RATE, sat, spend, stranger, terms};
 
 fn one_request(amount: u64, fee_cap: Amount) -> DraftRequest {
     let recipients = vec![(stranger(1), sat(amount))];
-    DraftRequest { operation: OperationId::new(), recipients, fee_rate: RATE, fee_cap }
+    DraftRequest { operation: OperationId::new(), recipients, fee_rate: RATE, fee_cap, spend_path: None }
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ proptest! {
                     operation: OperationId::new(),
                     recipients: recipients.clone(),
                     fee_rate: FeeRate::from_sat_per_kwu(rate),
-                    fee_cap: sat(cap),
+                    fee_cap: sat(cap), spend_path: None
                 };
                 let draft = match house.wallets.draft_payment(house.tenant, wallet, request).await {
                     Ok(draft) => draft,

@@ -29,6 +29,8 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tenant;
 pub(crate) mod wallet;
+mod wallet_meaning;
+mod wallet_source;
 
 use crate::{cli::Command, context::Context, error::Result};
 

@@ -51,6 +51,9 @@ pub(crate) struct PaymentArgs {
     /// A note for people; it does not go on chain. Without it the words of the payment URI, when there is one
     #[arg(long)]
     memo: Option<String>,
+    /// By which of the wallet's ways to spend, as `anya wallet descriptor` numbers them: a recovery path, for example
+    #[arg(long, value_name = "N")]
+    spend_path: Option<u32>,
 }
 
 /// Reads a fee rate in sat/vB.
@@ -103,6 +106,7 @@ impl PaymentArgs {
             fee_cap_sat: self.fee_cap,
             fee_rate: self.fee_rate,
             memo,
+            spend_path: self.spend_path,
         })
     }
 }

@@ -1,15 +1,24 @@
 //! `anya wallet`
 
-use anya_api::wallet::{Coin, NewCosigner, NewWallet, Signer, Wallet, WalletScript, WalletTransaction};
-use anya_primitives::{KeyId, WalletId};
-use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+use anya_api::wallet::{
+    CheckQuery, Coin, ExportQuery, Wallet, WalletKeychain, WalletScript, WalletTransaction,
+};
+use anya_primitives::WalletId;
+use clap::Subcommand;
 
 use crate::{
+    commands::{
+        wallet_meaning,
+        wallet_source::{Create, Import, WalletForm},
+    },
     context::Context,
-    error::{Error, Result},
+    error::Result,
     intent_text::amount,
     listing::{Paging, list},
     output::{fields, or_dash, plain},
+    private_file,
     progress::with_progress,
 };
 
@@ -18,6 +27,10 @@ use crate::{
 pub(crate) enum WalletCommand {
     /// Creates a wallet
     Create(Create),
+    /// Says what a new wallet would be, without creating it: who can spend when, and its first addresses
+    Preview(Create),
+    /// Creates a wallet of another wallet's file
+    Import(Import),
     /// Lists wallets
     #[command(after_help = "Example:\n  anya wallet list")]
     List(Paging),
@@ -26,6 +39,45 @@ pub(crate) enum WalletCommand {
     Show {
         /// Its id
         id: WalletId,
+    },
+    /// Says what a wallet's descriptor means: who can spend when, who holds its keys, its first addresses
+    #[command(after_help = "\
+Examples:
+  anya wallet descriptor wal_0198…
+  anya wallet descriptor wal_0198… --json | jq -r '.ways[].words'")]
+    Descriptor {
+        /// Its id
+        id: WalletId,
+    },
+    /// Writes a wallet as another wallet reads it; public keys alone
+    #[command(after_help = "\
+Examples:
+  anya wallet export wal_0198… --format core > core.json
+  anya wallet export wal_0198… --format coldcard --out vault.txt")]
+    Export {
+        /// Its id
+        id: WalletId,
+        /// The form
+        #[arg(long, value_enum)]
+        format: WalletForm,
+        /// Write it to this new file (mode 0600)
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Shows one address with the key and path that every signer should find of it on its own device
+    #[command(after_help = "\
+Examples:
+  anya wallet check wal_0198… --index 0
+  anya wallet check wal_0198… --index 3 --change --json | jq -r '.signers[].path'")]
+    Check {
+        /// Its id
+        id: WalletId,
+        /// The address's index
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=0x7fff_ffff))]
+        index: u32,
+        /// An address of change
+        #[arg(long)]
+        change: bool,
     },
     /// Shows a wallet's balance
     #[command(after_help = "Example:\n  anya wallet balance wal_0198… --json | jq .spendable_sat")]
@@ -51,99 +103,21 @@ pub(crate) enum WalletCommand {
     },
 }
 
-/// What a new wallet is made of.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  anya wallet create hot --script wpkh --key key_0198…
-  anya wallet create savings --script tr --key key_0198… --account 1
-  anya wallet create vault --script multisig --threshold 2 \\
-      --cosigner hsm=active:key_0198… --cosigner backup=reserve:key_0198… \\
-      --cosigner 'cfo=outside:[d34db33f/48h/1h/0h/2h]tpubDE…'
-
-A cosigner is NAME=active:KEY[/ACCOUNT] (signs when an operation executes), NAME=reserve:KEY[/ACCOUNT]
-(kept for recovery, never signs by itself) or NAME=outside:[ORIGIN]XPUB (signs elsewhere, through PSBTs).")]
-pub(crate) struct Create {
-    /// A name, unique in the tenant
-    name: String,
-    /// Its script
-    #[arg(long, value_enum)]
-    script: Script,
-    /// The HD key that signs (wpkh, tr)
-    #[arg(long, value_name = "KEY", required_if_eq_any([("script", "wpkh"), ("script", "tr")]))]
-    key: Option<KeyId>,
-    /// BIP44 account number (wpkh, tr)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=0x7fff_ffff))]
-    account: Option<u32>,
-    /// How many must sign (multisig)
-    #[arg(long, value_name = "M", required_if_eq("script", "multisig"))]
-    threshold: Option<u32>,
-    /// Who may sign (multisig); repeated. KEY is a bip32 key, or a secp256k1 key that never leaves its device
-    #[arg(long = "cosigner", value_name = "NAME=SIGNER", value_parser = cosigner, required_if_eq("script", "multisig"))]
-    cosigners: Vec<NewCosigner>,
-}
-
-/// Script kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Script {
-    /// One key, native SegWit (BIP84)
-    Wpkh,
-    /// One key, Taproot (BIP86)
-    Tr,
-    /// M of N keys, native SegWit (BIP48)
-    Multisig,
-}
-
-fn cosigner(text: &str) -> Result<NewCosigner, String> {
-    let form = "use NAME=active:KEY[/ACCOUNT], NAME=reserve:KEY[/ACCOUNT] or NAME=outside:[ORIGIN]XPUB";
-    let (name, signer) = text.split_once('=').ok_or(form)?;
-    let (kind, value) = signer.split_once(':').ok_or(form)?;
-    let signer = match kind {
-        "active" => account_key(value).map(|(key, account)| Signer::Active { key, account })?,
-        "reserve" => account_key(value).map(|(key, account)| Signer::Reserve { key, account })?,
-        "outside" if !value.is_empty() => Signer::Outside { xpub: value.to_owned() },
-        _ => return Err(form.into()),
-    };
-    if name.is_empty() { Err(form.into()) } else { Ok(NewCosigner { name: name.to_owned(), signer }) }
-}
-
-fn account_key(text: &str) -> Result<(KeyId, u32), String> {
-    let (key, account) = text.split_once('/').unwrap_or((text, "0"));
-    let account = account
-        .parse()
-        .ok()
-        .filter(|account| *account <= 0x7fff_ffff_u32)
-        .ok_or("the account is a number from 0 to 2147483647")?;
-    Ok((key.parse().map_err(|error: anya_primitives::id::ParseIdError| error.to_string())?, account))
-}
-
-impl Create {
-    fn into_new(self) -> Result<NewWallet> {
-        let single = self.script != Script::Multisig;
-        if single && (self.threshold.is_some() || !self.cosigners.is_empty()) {
-            return Err(Error::Usage("--threshold and --cosigner belong to --script multisig".into()));
-        }
-        if !single && (self.key.is_some() || self.account.is_some()) {
-            return Err(Error::Usage("--key and --account belong to --script wpkh and tr".into()));
-        }
-        let account = self.account.unwrap_or_default();
-        let script = match (self.script, self.key, self.threshold) {
-            (Script::Wpkh, Some(key), _) => WalletScript::Wpkh { key, account },
-            (Script::Tr, Some(key), _) => WalletScript::Tr { key, account },
-            (Script::Multisig, _, Some(threshold)) => {
-                WalletScript::Multisig { threshold, cosigners: self.cosigners }
-            }
-            _ => return Err(Error::Usage("--key is missing".into())),
-        };
-        Ok(NewWallet { name: self.name, script })
-    }
-}
-
 fn kind(script: &WalletScript) -> String {
     match script {
         WalletScript::Wpkh { .. } => "wpkh".into(),
         WalletScript::Tr { .. } => "tr".into(),
         WalletScript::Multisig { threshold, cosigners } => format!("{threshold} of {}", cosigners.len()),
+        // Its text begins with the kinds of script: sh(wsh(multi(…))).
+        WalletScript::Descriptor { descriptor, .. } => {
+            descriptor.split('(').next().map_or_else(|| "descriptor".into(), plain)
+        }
+        // The server shows none of these.
+        WalletScript::ShWpkh { .. }
+        | WalletScript::Policy { .. }
+        | WalletScript::Recovery { .. }
+        | WalletScript::Decaying { .. }
+        | WalletScript::File { .. } => "descriptor".into(),
     }
 }
 
@@ -167,6 +141,39 @@ impl WalletCommand {
                 let client = context.client()?;
                 let wallet = with_progress("waiting for the server", client.create_wallet(&new)).await?;
                 context.out.document(&wallet, show)
+            }
+            Self::Preview(create) => {
+                let new = create.into_new()?;
+                let client = context.client()?;
+                let meaning = with_progress("waiting for the server", client.preview_wallet(&new)).await?;
+                context.out.document(&meaning, wallet_meaning::show)
+            }
+            Self::Import(import) => {
+                let (new, only_preview) = import.into_new()?;
+                let client = context.client()?;
+                if only_preview {
+                    let meaning =
+                        with_progress("waiting for the server", client.preview_wallet(&new)).await?;
+                    return context.out.document(&meaning, wallet_meaning::show);
+                }
+                let wallet = with_progress("waiting for the server", client.create_wallet(&new)).await?;
+                context.out.document(&wallet, show)
+            }
+            Self::Descriptor { id } => {
+                context.out.document(&context.client()?.wallet_meaning(id).await?, wallet_meaning::show)
+            }
+            Self::Export { id, format, out } => {
+                let query = ExportQuery { format: format.into() };
+                let file = context.client()?.export_wallet(id, &query).await?;
+                if let Some(path) = out {
+                    private_file::create(&path, file.file.as_bytes())?;
+                }
+                context.out.document(&file, |file| file.file.trim_end().to_owned())
+            }
+            Self::Check { id, index, change } => {
+                let keychain = if change { WalletKeychain::Change } else { WalletKeychain::Receive };
+                let check = context.client()?.check_address(id, &CheckQuery { keychain, index }).await?;
+                context.out.document(&check, wallet_meaning::check)
             }
             Self::List(paging) => {
                 let client = &context.client()?;
@@ -228,23 +235,5 @@ impl WalletCommand {
                 list(context, paging, &headers, row, fetch).await
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cosigners_are_read_and_bad_ones_are_told_the_form() {
-        let key = KeyId::new();
-        let active = cosigner(&format!("hsm=active:{key}/3")).unwrap();
-        assert_eq!((active.name.as_str(), active.signer), ("hsm", Signer::Active { key, account: 3 }));
-        let outside = cosigner("cfo=outside:[d34db33f/48h/1h/0h/2h]tpubX").unwrap();
-        assert_eq!(outside.signer, Signer::Outside { xpub: "[d34db33f/48h/1h/0h/2h]tpubX".into() });
-        for bad in ["", "x", "x=", "x=active", "x=active:key_1", "x=other:y", "=outside:y", "x=outside:"] {
-            assert!(cosigner(bad).is_err(), "{bad}");
-        }
-        assert!(cosigner(&format!("x=active:{key}/2147483648")).is_err());
     }
 }

@@ -57,6 +57,11 @@ const COMMANDS: &[&[&str]] = &[
     &["provider", "drills"],
     &["provider", "reload"],
     &["wallet", "create"],
+    &["wallet", "preview"],
+    &["wallet", "import"],
+    &["wallet", "descriptor"],
+    &["wallet", "export"],
+    &["wallet", "check"],
     &["wallet", "list"],
     &["wallet", "show"],
     &["wallet", "balance"],
@@ -147,6 +152,22 @@ fn wrong_arguments_are_told_what_is_right() {
             &["wallet", "create", "x", "--script", "multisig", "--threshold", "1", "--cosigner", "a=b"],
             "NAME=",
         ),
+        (&["wallet", "create", "x", "--script", "sh-wpkh"], "--key"),
+        (&["wallet", "create", "x", "--script", "policy"], "--policy"),
+        (&["wallet", "create", "x", "--script", "policy", "--policy", "a alone", "--cosigner", "a=outside:x"], "--lock"),
+        (&["wallet", "create", "x", "--script", "decaying"], "--step"),
+        (&["wallet", "create", "x", "--script", "descriptor"], "--descriptor"),
+        (
+            &["wallet", "preview", "x", "--script", "descriptor", "--descriptor", "x", "--lock", "tr"],
+            "--lock belongs to --script policy, decaying",
+        ),
+        (&["wallet", "create", "x", "--script", "decaying", "--step", "0"], "0"),
+        (&["wallet", "import", "x"], "--name"),
+        (&["wallet", "export", WALLET], "--format"),
+        (&["wallet", "export", WALLET, "--format", "ledger"], "coldcard"),
+        (&["wallet", "check", WALLET], "--index"),
+        (&["wallet", "check", WALLET, "--index", "2147483648"], "2147483647"),
+        (&["pay", WALLET, "--to", "x=1", "--spend-path", "-1"], "--spend-path"),
         (&["operator", "add", "x"], "--public-key"),
         (&["operator", "add", "x", "--public-key", "00"], "ed25519"),
         (&["operator", "keygen", "x", "--out", "/tmp/never-written"], "--no-passphrase"),
@@ -166,6 +187,12 @@ fn files_that_are_not_what_they_should_be_are_invalid() {
         place.secret("policy.toml", "governance = { approvals = 1 }\n[[rules]]\nname = \"x\"\nefect = 1\n");
     place.run(&["policy", "set", &policy]).refused(3, "efect");
     place.run(&["policy", "set", "/nowhere.toml"]).refused(5, "/nowhere.toml");
+    place.run(&["wallet", "import", "/nowhere.json", "--name", "x"]).refused(5, "/nowhere.json");
+    let bytes = place.path("x.wallet");
+    std::fs::write(&bytes, [0xff, 0xfe, 0x00]).unwrap();
+    place.run(&["wallet", "import", bytes.to_str().unwrap(), "--name", "x"]).refused(3, "is no text");
+    let long = place.secret("long.wallet", &"x".repeat((1 << 20) + 1));
+    place.run(&["wallet", "import", &long, "--name", "x"]).refused(3, "is longer than");
     let psbt = place.secret("x.psbt", "no psbt");
     place.run(&["psbt", "import", OPERATION, &psbt]).refused(3, "this is no PSBT");
     place.run(&["operation", "approve", OPERATION, "--credential", &psbt]).refused(3, "keygen");

@@ -2,7 +2,10 @@
 
 use anya_api::{
     page::{Page, PageQuery},
-    wallet::{Address, Balance, Coin, NewAddress, NewWallet, Wallet, WalletTransaction},
+    wallet::{
+        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, NewAddress, NewWallet, Wallet,
+        WalletFile, WalletMeaning, WalletTransaction,
+    },
 };
 use anya_primitives::WalletId;
 use axum::{
@@ -38,6 +41,19 @@ use crate::{
                     {"name": "ada", "signer": {"kind": "outside", "xpub": "[d34db33f/48h/1h/0h/2h]tpub…"}}
                 ]}
             }))),
+            ("2 of 3, and one alone after four weeks" = (value = json!({
+                "name": "heirloom",
+                "script": {"kind": "policy", "lock": "tr", "policy": "2 of 3 of hsm, cfo, ceo; or after 4032 blocks ceo alone",
+                    "cosigners": [
+                        {"name": "hsm", "signer": {"kind": "active", "key": "key_019376a1b2c37def8a90b1c2d3e4f506"}},
+                        {"name": "cfo", "signer": {"kind": "outside", "xpub": "[d34db33f/48h/1h/0h/3h]tpub…"}},
+                        {"name": "ceo", "signer": {"kind": "outside", "xpub": "[deadbeef/48h/1h/0h/3h]tpub…"}}
+                    ]}
+            }))),
+            ("any descriptor" = (value = json!({
+                "name": "imported",
+                "script": {"kind": "descriptor", "descriptor": "wsh(multi(2,[d34db33f/48h/1h/0h/2h]tpub…/<0;1>/*,…))"}
+            }))),
         )
     ),
     responses((
@@ -52,6 +68,68 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let wallet = app.treasury.create_wallet(&who, new).await?;
     Ok(located(format!("/v1/wallets/{}", wallet.id), (StatusCode::CREATED, Answer(wallet))))
+}
+
+/// Say what a new wallet would be, without creating it.
+#[utoipa::path(
+    post, path = "/v1/wallets/preview", tag = "wallets", operation_id = "preview_wallet",
+    security(("bearer" = ["wallets:manage"])),
+    request_body(content = NewWallet),
+    responses((status = 200, description = "What its descriptor means", body = WalletMeaning))
+)]
+pub(crate) async fn preview(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Json(new): Json<NewWallet>,
+) -> Result<Answer<WalletMeaning>, Failure> {
+    Ok(Answer(app.treasury.preview_wallet(&who, new).await?))
+}
+
+/// Say what a wallet's descriptor means: its ways to spend, its signers, its first addresses.
+#[utoipa::path(
+    get, path = "/v1/wallets/{id}/descriptor", tag = "wallets", operation_id = "wallet_descriptor",
+    security(("bearer" = ["read"])),
+    params(("id" = WalletId, Path, description = "The wallet")),
+    responses((status = 200, description = "What its descriptor means", body = WalletMeaning))
+)]
+pub(crate) async fn meaning(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Id(id): Id<WalletId>,
+) -> Result<Answer<WalletMeaning>, Failure> {
+    Ok(Answer(app.treasury.wallet_meaning(&who, id).await?))
+}
+
+/// Write a wallet in a form that other wallets read. It holds public keys alone.
+#[utoipa::path(
+    get, path = "/v1/wallets/{id}/export", tag = "wallets", operation_id = "export_wallet",
+    security(("bearer" = ["read"])),
+    params(("id" = WalletId, Path, description = "The wallet"), ExportQuery),
+    responses((status = 200, description = "The file", body = WalletFile))
+)]
+pub(crate) async fn export(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Id(id): Id<WalletId>,
+    Query(query): Query<ExportQuery>,
+) -> Result<Answer<WalletFile>, Failure> {
+    Ok(Answer(app.treasury.export_wallet(&who, id, query).await?))
+}
+
+/// Show one address with what every signer should find of it on its own device.
+#[utoipa::path(
+    get, path = "/v1/wallets/{id}/address-check", tag = "wallets", operation_id = "check_address",
+    security(("bearer" = ["read"])),
+    params(("id" = WalletId, Path, description = "The wallet"), CheckQuery),
+    responses((status = 200, description = "The address and its keys", body = AddressCheck))
+)]
+pub(crate) async fn check_address(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Id(id): Id<WalletId>,
+    Query(query): Query<CheckQuery>,
+) -> Result<Answer<AddressCheck>, Failure> {
+    Ok(Answer(app.treasury.check_address(&who, id, query).await?))
 }
 
 /// List wallets.

@@ -72,7 +72,9 @@ impl Treasury {
                     None => self.estimated_fee_rate().await?,
                 };
                 let recipients = scripts(&payment.recipients, &record.intent)?;
-                let request = DraftRequest { operation, recipients, fee_rate, fee_cap: payment.fee_cap };
+                let spend_path = payment.spend_path.and_then(|path| usize::try_from(path).ok());
+                let request =
+                    DraftRequest { operation, recipients, fee_rate, fee_cap: payment.fee_cap, spend_path };
                 wallets.draft_payment(tenant, payment.wallet, request).await?
             }
             Act::FeeBump(bump) => {
@@ -119,6 +121,7 @@ impl Treasury {
                 | anya_wallet::Error::ChangeTaken,
             ) => return self.hold(tenant, record, error).await,
             Error::Wallet(anya_wallet::Error::FeeAboveCap { .. }) => "fee_above_cap",
+            Error::Wallet(anya_wallet::Error::TooEarly { .. }) => "too_early",
             _ => match error.kind() {
                 ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Internal => {
                     return self.hold(tenant, record, error).await;

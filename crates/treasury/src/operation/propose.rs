@@ -164,7 +164,7 @@ fn fix(
     operators: &BTreeSet<OperatorId>,
 ) -> Result<Act, Error> {
     match act {
-        ProposedAct::Payment { wallet, recipients, fee_cap_sat, fee_rate, memo } => {
+        ProposedAct::Payment { wallet, recipients, fee_cap_sat, fee_rate, memo, spend_path } => {
             let fee_cap = fee_cap_sat.map(Amount::from_sat);
             let mut payment = Payment {
                 wallet,
@@ -172,6 +172,7 @@ fn fix(
                 fee_cap: Amount::ZERO,
                 fee_rate,
                 memo: text::note("act.memo", memo, 500)?,
+                spend_path,
             };
             let total = check_recipients(&mut payment, context.network)?;
             let default = Amount::from_sat(total.to_sat() / DEFAULT_FEE_CAP_DIVISOR).max(MIN_DEFAULT_FEE_CAP);

@@ -112,8 +112,14 @@ impl World {
                 };
                 let recipients = vec![Recipient { address: HOME.to_owned(), amount: Amount::from_sat(*sat) }];
                 let (wallet, fee_cap_sat) = (self.wallet, Some(1_000));
-                let act =
-                    ProposedAct::Payment { wallet, recipients, fee_cap_sat, fee_rate: None, memo: None };
+                let act = ProposedAct::Payment {
+                    wallet,
+                    recipients,
+                    fee_cap_sat,
+                    fee_rate: None,
+                    memo: None,
+                    spend_path: None,
+                };
                 let context = Context { actor, now: self.now, network: Network::Regtest };
                 let proposal = Proposal { act, expires_in_seconds: None };
                 let (record, replayed) = propose::propose(tx, context, &format!("key-{key}"), proposal)?;

@@ -38,6 +38,7 @@ fn payment(address: &str, sat: u64) -> Act {
         fee_cap: Amount::from_sat(1_000),
         fee_rate: None,
         memo: None,
+        spend_path: None,
     })
 }
 

@@ -12,6 +12,7 @@ mod providers;
 mod setup;
 mod sign;
 mod views;
+mod wallet_words;
 mod wallets;
 
 use std::{

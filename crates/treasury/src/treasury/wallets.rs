@@ -4,14 +4,14 @@ use anya_api::{
     access::Scope,
     page::{Page, PageQuery},
     wallet::{
-        Address, Balance, Coin, NewAddress, NewCosigner, NewWallet, Signer, Wallet, WalletScript,
-        WalletTransaction,
+        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, NewAddress, NewWallet, Wallet,
+        WalletFile, WalletMeaning, WalletTransaction,
     },
 };
 use anya_primitives::WalletId;
-use anya_wallet::{Cosigner, ScriptKind, WalletInfo};
+use anya_wallet::WalletInfo;
 
-use super::Treasury;
+use super::{Treasury, wallet_words};
 use crate::{Error, Principal, audit, cursor};
 
 impl Treasury {
@@ -19,10 +19,9 @@ impl Treasury {
     pub async fn create_wallet(&self, caller: &Principal, request: NewWallet) -> Result<Wallet, Error> {
         let tenant = caller.tenant_for(Scope::WalletsManage)?;
         let (now, actor) = (self.now(), caller.actor());
-        let new = anya_wallet::NewWallet { name: request.name, script: script_of(request.script) };
-        let info = self
-            .inner
-            .wallets
+        let wallets = &self.inner.wallets;
+        let new = wallets.resolve(tenant, &request.name, wallet_words::source(request.script)?).await?;
+        let info = wallets
             .create(tenant, new, move |tx, info| -> Result<(), Error> {
                 let detail = serde_json::json!({ "name": info.name, "descriptor": info.descriptor });
                 audit::append(tx, now, actor, "wallet.created", info.id, detail)?;
@@ -30,6 +29,49 @@ impl Treasury {
             })
             .await?;
         Ok(present(info))
+    }
+
+    /// What a new wallet would be. Nothing is created.
+    pub async fn preview_wallet(
+        &self,
+        caller: &Principal,
+        request: NewWallet,
+    ) -> Result<WalletMeaning, Error> {
+        let tenant = caller.tenant_for(Scope::WalletsManage)?;
+        let wallets = &self.inner.wallets;
+        let new = wallets.resolve(tenant, &request.name, wallet_words::source(request.script)?).await?;
+        Ok(wallet_words::meaning(wallets.preview(tenant, &new).await?))
+    }
+
+    /// What a wallet's descriptor means.
+    pub async fn wallet_meaning(&self, caller: &Principal, id: WalletId) -> Result<WalletMeaning, Error> {
+        let tenant = caller.tenant_for(Scope::Read)?;
+        Ok(wallet_words::meaning(self.inner.wallets.describe(tenant, id)?))
+    }
+
+    /// A wallet in a form that other wallets read.
+    pub async fn export_wallet(
+        &self,
+        caller: &Principal,
+        id: WalletId,
+        query: ExportQuery,
+    ) -> Result<WalletFile, Error> {
+        let tenant = caller.tenant_for(Scope::Read)?;
+        let file = self.inner.wallets.export(tenant, id, wallet_words::format(query.format))?;
+        Ok(WalletFile { format: query.format, file })
+    }
+
+    /// One address of a wallet, and what every signer should find of it.
+    pub async fn check_address(
+        &self,
+        caller: &Principal,
+        id: WalletId,
+        query: CheckQuery,
+    ) -> Result<AddressCheck, Error> {
+        let tenant = caller.tenant_for(Scope::Read)?;
+        let keychain = wallet_words::keychain(query.keychain);
+        let found = self.inner.wallets.verification(tenant, id, keychain, query.index)?;
+        Ok(wallet_words::check(found, query))
     }
 
     /// The tenant's wallets, oldest first.
@@ -144,51 +186,12 @@ impl Treasury {
 /// Most items that the wallet crate gives at once.
 const MAX_PAGE: u32 = 200;
 
-fn script_of(script: WalletScript) -> ScriptKind {
-    match script {
-        WalletScript::Wpkh { key, account } => ScriptKind::Wpkh { key, account },
-        WalletScript::Tr { key, account } => ScriptKind::Tr { key, account },
-        WalletScript::Multisig { threshold, cosigners } => ScriptKind::WshSortedMulti {
-            threshold,
-            cosigners: cosigners
-                .into_iter()
-                .map(|NewCosigner { name, signer }| Cosigner {
-                    name,
-                    signer: match signer {
-                        Signer::Active { key, account } => anya_wallet::Signer::Active { key, account },
-                        Signer::Reserve { key, account } => anya_wallet::Signer::Reserve { key, account },
-                        Signer::Outside { xpub } => anya_wallet::Signer::Outside { xpub },
-                    },
-                })
-                .collect(),
-        },
-    }
-}
-
 fn present(info: WalletInfo) -> Wallet {
-    let script = match info.script {
-        ScriptKind::Wpkh { key, account } => WalletScript::Wpkh { key, account },
-        ScriptKind::Tr { key, account } => WalletScript::Tr { key, account },
-        ScriptKind::WshSortedMulti { threshold, cosigners } => WalletScript::Multisig {
-            threshold,
-            cosigners: cosigners
-                .into_iter()
-                .map(|Cosigner { name, signer }| NewCosigner {
-                    name,
-                    signer: match signer {
-                        anya_wallet::Signer::Active { key, account } => Signer::Active { key, account },
-                        anya_wallet::Signer::Reserve { key, account } => Signer::Reserve { key, account },
-                        anya_wallet::Signer::Outside { xpub } => Signer::Outside { xpub },
-                    },
-                })
-                .collect(),
-        },
-    };
     Wallet {
         id: info.id,
         name: info.name,
         network: info.network,
-        script,
+        script: wallet_words::script(info.script),
         descriptor: info.descriptor,
         created_at: info.created_at,
         birthday_height: info.birthday_height,

@@ -314,6 +314,7 @@ impl House {
             fee_cap_sat: Some(50_000),
             fee_rate: Some(FEE_RATE),
             memo: None,
+            spend_path: None,
         }
     }
 

@@ -4,7 +4,7 @@ use anya_primitives::{Amount, OperationId, TenantId, WalletId};
 use bdk_wallet::KeychainKind;
 use bitcoin::{Psbt, Transaction, TxOut, Txid};
 
-use super::{Spent, Terms, signatures::Bench, well_formed};
+use super::{Spent, Terms, final_txid, signatures::Bench, spent, well_formed};
 use crate::{
     descriptor::Keys,
     draft::{Ground, outputs},
@@ -42,8 +42,9 @@ impl Wallets {
         terms: &Terms,
     ) -> Result<Checked> {
         self.draft(tenant, wallet, |slot, ground, state, _, _| {
-            let bench = checked_bench(psbt, terms, &slot.keys, ground, state)?;
-            agreed(bench.transaction, &bench.spent, terms, &slot.keys, ground, state)
+            let keys = ground.keys_of(terms.operation, &slot.keys)?;
+            let bench = checked_bench(psbt, terms, &keys, ground, state)?;
+            agreed(bench.transaction, &bench.spent, terms, &keys, ground, state)
         })
         .await
     }
@@ -75,7 +76,7 @@ fn agreed(
     state: &State,
 ) -> Result<Checked> {
     let no = |what: String| Err(Error::Disagrees(what));
-    let txid = transaction.compute_txid();
+    let txid = final_txid(transaction, keys, spent)?;
     match ground.draft_of(terms.operation) {
         None => return no("the operation has reserved no draft".into()),
         Some(draft) if draft != txid.to_string() => return no("it is not the draft that was reserved".into()),
@@ -142,6 +143,21 @@ fn total(mut amounts: impl Iterator<Item = Amount>) -> Result<Amount> {
 }
 
 impl Ground {
+    /// The wallet's keys, looked at for the way to spend by which the operation's draft is signed.
+    pub(super) fn keys_of(&self, operation: OperationId, keys: &Keys) -> Result<Keys> {
+        let draft = self.drafts.iter().find(|draft| draft.operation == operation);
+        draft.and_then(|draft| draft.spend_path).map_or_else(|| Ok(keys.clone()), |path| keys.by(path))
+    }
+
+    /// The same, for the operation whose draft a transaction is.
+    pub(super) fn keys_for(&self, transaction: &Transaction, keys: &Keys, state: &State) -> Result<Keys> {
+        let txid = final_txid(transaction, keys, &spent(transaction, state)?)?.to_string();
+        match self.drafts.iter().find(|draft| draft.txid == txid) {
+            Some(draft) => self.keys_of(draft.operation, keys),
+            None => Ok(keys.clone()),
+        }
+    }
+
     fn draft_of(&self, operation: OperationId) -> Option<&str> {
         self.drafts.iter().find(|draft| draft.operation == operation).map(|draft| draft.txid.as_str())
     }

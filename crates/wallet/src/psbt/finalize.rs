@@ -4,7 +4,7 @@ use anya_primitives::{TenantId, WalletId};
 use bdk_wallet::miniscript::psbt::PsbtExt as _;
 use bitcoin::{Psbt, Transaction};
 
-use super::{Terms, check::checked_bench};
+use super::{Terms, check::checked_bench, final_txid};
 use crate::{
     descriptor::SECP,
     error::{Error, Result},
@@ -26,9 +26,11 @@ impl Wallets {
         terms: &Terms,
     ) -> Result<Transaction> {
         self.draft(tenant, wallet, |slot, ground, state, _, _| {
-            let mut bench = checked_bench(psbt, terms, &slot.keys, ground, state)?;
+            let keys = ground.keys_of(terms.operation, &slot.keys)?;
+            let mut bench = checked_bench(psbt, terms, &keys, ground, state)?;
+            let agreed = final_txid(bench.transaction, &keys, &bench.spent)?;
             bench.take(psbt)?;
-            let signed = bench.signed();
+            let signed = bench.signed()?;
             if !signed.complete {
                 return Err(Error::Incomplete(signed.missing));
             }
@@ -36,7 +38,7 @@ impl Wallets {
                 Error::internal(format!("signatures do not satisfy the script: {errors:?}"))
             })?;
             let transaction = finished.extract(&*SECP).map_err(Error::internal)?;
-            if transaction.compute_txid() != psbt.unsigned_tx.compute_txid() {
+            if transaction.compute_txid() != agreed {
                 return Err(Error::internal("signing changed the transaction"));
             }
             Ok(transaction)

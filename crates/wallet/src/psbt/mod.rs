@@ -16,22 +16,22 @@ mod signatures;
 
 use std::sync::Arc;
 
+use anya_descriptor::SignerKey;
 use anya_primitives::OperationId;
 use bdk_wallet::{
     KeychainKind,
     miniscript::psbt::{PsbtInputExt as _, PsbtOutputExt as _},
 };
-use bitcoin::{OutPoint, Psbt, Transaction, TxOut};
+use bitcoin::{OutPoint, Psbt, Transaction, TxOut, Txid};
 
 pub use check::Checked;
 
 #[cfg(doc)]
 use crate::Wallets;
 use crate::{
-    descriptor::{Keys, Spend},
+    descriptor::Keys,
     draft::Recipient,
     error::{Error, Result},
-    signer_key::SignerKey,
     state::State,
 };
 
@@ -141,15 +141,25 @@ pub(crate) fn blank(transaction: &Transaction, keys: &Keys, state: &State) -> Re
             output.update_with_descriptor_unchecked(&descriptor).map_err(Error::internal)?;
         }
     }
-    if keys.spend == Spend::Wsh {
+    if keys.participants.len() > 1 {
         // Signing devices tell by these whether they know the wallet.
         for participant in &keys.participants {
-            if let SignerKey::Account(account) = &participant.key {
-                psbt.xpub.insert(account.xpub, (account.fingerprint, account.path.clone()));
+            if let SignerKey::Account { origin: Some(origin), xpub } = &participant.key {
+                psbt.xpub.insert(*xpub, (origin.fingerprint, origin.path.clone()));
             }
         }
     }
     Ok(psbt)
+}
+
+/// The id that a transaction without signatures will have with them: a nested output's redeem script counts for it, and is
+/// known before.
+pub(crate) fn final_txid(transaction: &Transaction, keys: &Keys, spent: &[Spent]) -> Result<Txid> {
+    let mut signed = transaction.clone();
+    for (input, coin) in signed.input.iter_mut().zip(spent) {
+        input.script_sig = keys.at(coin.keychain, coin.index)?.unsigned_script_sig();
+    }
+    Ok(signed.compute_txid())
 }
 
 /// A sighash as the keyring signs it.

@@ -1,12 +1,13 @@
 //! Signing with the keyring's keys, and taking over what others signed.
 
-use anya_keys::{Authority, Message, SignAlgorithm, SignRequest, Signature, TapTweak};
+use std::collections::BTreeMap;
+
+use anya_keys::{Authority, Message, SignAlgorithm, SignRequest, Signature};
 use anya_primitives::{KeyId, OperationId, TenantId, WalletId};
-use bitcoin::{EcdsaSighashType, Psbt, PublicKey, TapSighashType, bip32::DerivationPath, ecdsa, taproot};
+use bitcoin::{EcdsaSighashType, Psbt, TapSighashType, bip32::DerivationPath, ecdsa, taproot};
 
 use super::{Signed, Terms, check::checked_bench, signatures::Bench};
 use crate::{
-    descriptor::Spend,
     error::{Error, Result},
     wallets::Wallets,
 };
@@ -15,9 +16,10 @@ use crate::{
 #[derive(Clone)]
 struct Task {
     input: usize,
-    participant: usize,
+    /// The key expression that signs.
+    at: usize,
     key: KeyId,
-    public: PublicKey,
+    algorithm: SignAlgorithm,
     path: Option<DerivationPath>,
     digest: [u8; 32],
 }
@@ -37,7 +39,8 @@ impl Wallets {
     ) -> Result<Vec<(KeyId, Vec<[u8; 32]>)>> {
         let tasks = self
             .draft(tenant, wallet, |slot, ground, state, _, _| {
-                let mut bench = checked_bench(psbt, terms, &slot.keys, ground, state)?;
+                let keys = ground.keys_of(terms.operation, &slot.keys)?;
+                let mut bench = checked_bench(psbt, terms, &keys, ground, state)?;
                 bench.take(psbt)?;
                 tasks(&bench)
             })
@@ -62,17 +65,18 @@ impl Wallets {
         psbt: &Psbt,
         terms: &Terms,
     ) -> Result<Signed> {
-        let (spend, tasks) = self
+        let tasks = self
             .draft(tenant, wallet, |slot, ground, state, _, _| {
-                let mut bench = checked_bench(psbt, terms, &slot.keys, ground, state)?;
+                let keys = ground.keys_of(terms.operation, &slot.keys)?;
+                let mut bench = checked_bench(psbt, terms, &keys, ground, state)?;
                 bench.take(psbt)?;
-                Ok((slot.keys.spend, tasks(&bench)?))
+                tasks(&bench)
             })
             .await?;
         let mut made = Vec::new();
         let mut failed = None;
         for tasks in tasks {
-            match self.sign_all(tenant, terms.operation, spend, &tasks).await {
+            match self.sign_all(tenant, terms.operation, &tasks).await {
                 Ok(signatures) => made.extend(signatures),
                 // Another key may do.
                 Err(error) => failed = failed.or(Some(error)),
@@ -80,14 +84,15 @@ impl Wallets {
         }
         let signed = self
             .draft(tenant, wallet, |slot, ground, state, _, _| {
-                let mut bench = checked_bench(psbt, terms, &slot.keys, ground, state)?;
+                let keys = ground.keys_of(terms.operation, &slot.keys)?;
+                let mut bench = checked_bench(psbt, terms, &keys, ground, state)?;
                 bench.take(psbt)?;
                 for (task, signature) in &made {
                     if !bench.enough(task.input) {
                         put(&mut bench, task, signature)?;
                     }
                 }
-                Ok(bench.signed())
+                bench.signed()
             })
             .await?;
         match failed {
@@ -100,18 +105,13 @@ impl Wallets {
         &self,
         tenant: TenantId,
         operation: OperationId,
-        spend: Spend,
         tasks: &[Task],
     ) -> Result<Vec<(Task, Signature)>> {
         let Some(key) = tasks.first().map(|task| task.key) else { return Ok(Vec::new()) };
-        let algorithm = match spend {
-            Spend::Wpkh | Spend::Wsh => SignAlgorithm::EcdsaSecp256k1,
-            Spend::Tr => SignAlgorithm::SchnorrSecp256k1 { tweak: Some(TapTweak { merkle_root: None }) },
-        };
         let requests: Vec<_> = tasks
             .iter()
             .map(|task| SignRequest {
-                algorithm,
+                algorithm: task.algorithm,
                 path: task.path.clone(),
                 message: Message::Digest(task.digest),
             })
@@ -133,16 +133,15 @@ impl Wallets {
         base: &Psbt,
         other: &Psbt,
     ) -> Result<Signed> {
-        let slot = self.inner.slot((tenant, wallet))?;
-        self.inner
-            .look((tenant, wallet), &slot, |state, _, _| {
-                super::well_formed(base)?;
-                let mut bench = Bench::new(&base.unsigned_tx, &slot.keys, state)?;
-                bench.take(base)?;
-                bench.take(other)?;
-                Ok(bench.signed())
-            })
-            .await?
+        self.draft(tenant, wallet, |slot, ground, state, _, _| {
+            super::well_formed(base)?;
+            let keys = ground.keys_for(&base.unsigned_tx, &slot.keys, state)?;
+            let mut bench = Bench::new(&base.unsigned_tx, &keys, state)?;
+            bench.take(base)?;
+            bench.take(other)?;
+            bench.signed()
+        })
+        .await
     }
 
     /// How far a transaction is signed.
@@ -156,20 +155,19 @@ impl Wallets {
 
 /// What the keys that sign by themselves are to sign, for each key.
 fn tasks(bench: &Bench<'_>) -> Result<Vec<Vec<Task>>> {
-    let mut all = Vec::new();
-    for (participant, signer, key) in bench.active() {
-        let mut tasks = Vec::new();
-        for input in 0..bench.spent.len() {
-            if bench.has(input, participant) || bench.enough(input) {
-                continue;
-            }
-            let (public, path) = bench.task(input, &signer)?;
-            let digest = bench.digest(input, TapSighashType::Default)?;
-            tasks.push(Task { input, participant, key, public, path, digest });
+    let mut all: BTreeMap<KeyId, Vec<Task>> = BTreeMap::new();
+    for input in 0..bench.spent.len() {
+        if bench.enough(input) {
+            continue;
         }
-        all.push(tasks);
+        for (at, key) in bench.wanted(input)? {
+            let (digest, algorithm) =
+                (bench.digest(input, at, TapSighashType::Default)?, bench.algorithm(input, at)?);
+            let path = bench.path(input, at)?;
+            all.entry(key).or_default().push(Task { input, at, key, algorithm, path, digest });
+        }
     }
-    Ok(all)
+    Ok(all.into_values().collect())
 }
 
 /// The keyring's signature is verified once more, against the key that this wallet derives.
@@ -178,11 +176,15 @@ fn put(bench: &mut Bench<'_>, task: &Task, signature: &Signature) -> Result<()> 
         Signature::EcdsaSecp256k1(signature) => {
             let sighash_type = EcdsaSighashType::All;
             let signature = ecdsa::Signature { signature: *signature, sighash_type };
-            bench.take_ecdsa(task.input, task.participant, task.public, signature)
+            bench.take_ecdsa(task.input, task.at, signature)
         }
         Signature::SchnorrSecp256k1(signature) => {
             let sighash_type = TapSighashType::Default;
-            bench.take_taproot(task.input, taproot::Signature { signature: *signature, sighash_type })
+            bench.take_schnorr(
+                task.input,
+                task.at,
+                taproot::Signature { signature: *signature, sighash_type },
+            )
         }
         _ => Err(Error::internal("a key signed by another algorithm than was asked for")),
     }

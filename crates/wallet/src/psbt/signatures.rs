@@ -1,31 +1,104 @@
 //! Signatures: which message they sign, whether they are good, and taking them over.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
-use bdk_wallet::miniscript::{Descriptor, DescriptorPublicKey};
+use anya_descriptor::{Condition, Place};
+use anya_keys::{SignAlgorithm, TapTweak};
+use anya_primitives::KeyId;
+use bdk_wallet::miniscript::{Descriptor, descriptor::ShInner};
 use bitcoin::{
-    EcdsaSighashType, Psbt, PublicKey, ScriptBuf, TapSighashType, Transaction, TxOut, Witness,
-    XOnlyPublicKey,
+    EcdsaSighashType, Psbt, PublicKey, ScriptBuf, TapLeafHash, TapNodeHash, TapSighashType, Transaction,
+    TxOut, Witness, XOnlyPublicKey, absolute,
     bip32::DerivationPath,
     ecdsa,
     psbt::Input,
+    relative,
     secp256k1::Message,
     sighash::{Prevouts, SighashCache},
-    taproot,
+    taproot::{self, LeafVersion},
 };
 
 use super::{Signed, Spent, blank, digest, spent, well_formed};
 use crate::{
-    descriptor::{Holder, Keys, Participant, SECP, Spend},
+    descriptor::{Holder, Keys, Participant, SECP},
     error::{Error, Result},
     state::State,
 };
 
 /// A signature that verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Good {
-    Ecdsa(PublicKey, ecdsa::Signature),
-    Taproot(taproot::Signature),
+enum Good {
+    Ecdsa(ecdsa::Signature),
+    Schnorr(taproot::Signature),
+}
+
+/// What the signatures of one input are judged by.
+struct Desk {
+    /// The keys, in the order of the descriptor's expressions.
+    keys: Vec<PublicKey>,
+    /// The paths from their roots.
+    paths: Vec<DerivationPath>,
+    lock: Lock,
+}
+
+/// What a signature of an input signs besides the transaction.
+enum Lock {
+    /// The script of `wpkh`.
+    Wpkh(ScriptBuf),
+    /// The witness script.
+    Wsh(ScriptBuf),
+    Tr {
+        output: XOnlyPublicKey,
+        merkle_root: Option<TapNodeHash>,
+        leaves: Vec<TapLeafHash>,
+    },
+}
+
+impl Desk {
+    fn new(keys: &Keys, coin: &Spent) -> Result<Self> {
+        let derived = keys.derived(coin.keychain, coin.index)?;
+        let lock = match derived.descriptor() {
+            Descriptor::Wpkh(wpkh) => Lock::Wpkh(wpkh.script_pubkey()),
+            Descriptor::Wsh(wsh) => Lock::Wsh(wsh.inner_script()),
+            Descriptor::Sh(sh) => match sh.as_inner() {
+                ShInner::Wpkh(wpkh) => Lock::Wpkh(wpkh.script_pubkey()),
+                ShInner::Wsh(wsh) => Lock::Wsh(wsh.inner_script()),
+                ShInner::SortedMulti(_) | ShInner::Ms(_) => return Err(legacy()),
+            },
+            Descriptor::Tr(tr) => {
+                let info = tr.spend_info();
+                let leaf = |script: &ScriptBuf| TapLeafHash::from_script(script, LeafVersion::TapScript);
+                Lock::Tr {
+                    output: info.output_key().to_x_only_public_key(),
+                    merkle_root: info.merkle_root(),
+                    leaves: tr.iter_scripts().map(|(_, script)| leaf(&script.encode())).collect(),
+                }
+            }
+            Descriptor::Bare(_) | Descriptor::Pkh(_) => return Err(legacy()),
+        };
+        let paths = keys.whereabouts(coin.keychain, coin.index)?.into_iter().map(|(_, path)| path).collect();
+        Ok(Self { keys: derived.keys(), paths, lock })
+    }
+
+    fn key(&self, at: usize) -> Result<PublicKey> {
+        self.keys.get(at).copied().ok_or_else(|| Error::internal("a key expression has a key"))
+    }
+
+    fn leaf(&self, number: usize) -> Result<TapLeafHash> {
+        match &self.lock {
+            Lock::Tr { leaves, .. } => leaves.get(number).copied(),
+            Lock::Wpkh(_) | Lock::Wsh(_) => None,
+        }
+        .ok_or_else(|| Error::internal("a script path has a leaf"))
+    }
+
+    fn is_taproot(&self) -> bool {
+        matches!(self.lock, Lock::Tr { .. })
+    }
+}
+
+fn legacy() -> Error {
+    Error::internal("a wallet's outputs are SegWit")
 }
 
 /// A transaction of a wallet, with everything that its signatures are judged by.
@@ -34,108 +107,128 @@ pub(super) struct Bench<'a> {
     pub(super) keys: &'a Keys,
     pub(super) spent: Vec<Spent>,
     prevouts: Vec<TxOut>,
+    desks: Vec<Desk>,
     empty: Psbt,
-    /// For each input, by participant.
+    /// The ways to spend whose locks the transaction satisfies.
+    open: Vec<&'a Condition>,
+    /// For each input, by key expression.
     good: Vec<BTreeMap<usize, Good>>,
+    /// What all digests have in common is hashed once.
+    cache: RefCell<SighashCache<&'a Transaction>>,
 }
 
 impl<'a> Bench<'a> {
     pub(super) fn new(transaction: &'a Transaction, keys: &'a Keys, state: &State) -> Result<Self> {
         let spent = spent(transaction, state)?;
         let prevouts = spent.iter().map(|coin| coin.txout.clone()).collect();
+        let desks = spent.iter().map(|coin| Desk::new(keys, coin)).collect::<Result<_>>()?;
         let empty = blank(transaction, keys, state)?;
         let good = vec![BTreeMap::new(); spent.len()];
-        Ok(Self { transaction, keys, spent, prevouts, empty, good })
-    }
-
-    /// What `participant` signs for `input`, with which key, and where in its tree that is, if it has one.
-    pub(super) fn task(
-        &self,
-        input: usize,
-        participant: &Participant,
-    ) -> Result<(PublicKey, Option<DerivationPath>)> {
-        let coin = self.coin(input)?;
-        self.keys.signing_key(participant, coin.keychain, coin.index)
+        let ways = keys.paths.iter().map(|path| &path.condition);
+        let open = ways.filter(|way| is_open(way, transaction)).collect();
+        let cache = RefCell::new(SighashCache::new(transaction));
+        Ok(Self { transaction, keys, spent, prevouts, desks, empty, open, good, cache })
     }
 
     fn coin(&self, input: usize) -> Result<&Spent> {
         self.spent.get(input).ok_or_else(|| Error::internal("an input has a coin"))
     }
 
-    /// The digest of a whole-transaction signature for `input`.
-    pub(super) fn digest(&self, input: usize, taproot: TapSighashType) -> Result<[u8; 32]> {
-        let coin = self.coin(input)?;
-        let mut cache = SighashCache::new(self.transaction);
-        let all = EcdsaSighashType::All;
-        match self.keys.spend {
-            Spend::Wpkh => cache
-                .p2wpkh_signature_hash(input, &coin.txout.script_pubkey, coin.txout.value, all)
-                .map(digest)
-                .map_err(Error::internal),
-            Spend::Wsh => cache
-                .p2wsh_signature_hash(input, &self.witness_script(coin)?, coin.txout.value, all)
-                .map(digest)
-                .map_err(Error::internal),
-            Spend::Tr => cache
-                .taproot_key_spend_signature_hash(input, &Prevouts::All(&self.prevouts), taproot)
-                .map(digest)
-                .map_err(Error::internal),
-        }
+    fn desk(&self, input: usize) -> Result<&Desk> {
+        self.desks.get(input).ok_or_else(|| Error::internal("an input has keys"))
     }
 
-    fn witness_script(&self, coin: &Spent) -> Result<ScriptBuf> {
-        let descriptor: &Descriptor<DescriptorPublicKey> = self.keys.descriptor(coin.keychain);
-        let derived = descriptor.derived_descriptor(&*SECP, coin.index).map_err(Error::internal)?;
-        derived.explicit_script().map_err(Error::internal)
+    fn place(&self, at: usize) -> Result<Place> {
+        self.keys.place(at).ok_or_else(|| Error::internal("a key stands in the descriptor"))
     }
 
-    /// Whose key this is at `input`.
-    fn owner(&self, input: usize, key: &PublicKey) -> Result<Option<usize>> {
-        for (number, participant) in self.keys.participants.iter().enumerate() {
-            if self.task(input, participant)?.0 == *key {
-                return Ok(Some(number));
+    /// How the key at this position signs.
+    pub(super) fn algorithm(&self, input: usize, at: usize) -> Result<SignAlgorithm> {
+        Ok(match (&self.desk(input)?.lock, self.place(at)?) {
+            (Lock::Tr { merkle_root, .. }, Place::KeyPath) => {
+                SignAlgorithm::SchnorrSecp256k1 { tweak: Some(TapTweak { merkle_root: *merkle_root }) }
             }
-        }
-        Ok(None)
+            (Lock::Tr { .. }, _) => SignAlgorithm::SchnorrSecp256k1 { tweak: None },
+            (Lock::Wpkh(_) | Lock::Wsh(_), _) => SignAlgorithm::EcdsaSecp256k1,
+        })
     }
 
-    /// Takes over an ECDSA signature of `participant`, if it is good.
-    pub(super) fn take_ecdsa(
-        &mut self,
-        input: usize,
-        participant: usize,
-        key: PublicKey,
-        signature: ecdsa::Signature,
-    ) -> Result<()> {
+    /// Where in its tree the key at this position lies; none for a key without one.
+    pub(super) fn path(&self, input: usize, at: usize) -> Result<Option<DerivationPath>> {
+        let path = self.desk(input)?.paths.get(at).filter(|path| !path.is_empty());
+        Ok(path.cloned())
+    }
+
+    /// The digest of a whole-transaction signature of the key at this position.
+    pub(super) fn digest(&self, input: usize, at: usize, taproot: TapSighashType) -> Result<[u8; 32]> {
+        let (coin, desk) = (self.coin(input)?, self.desk(input)?);
+        let mut cache = self.cache.borrow_mut();
+        let all = EcdsaSighashType::All;
+        let prevouts = Prevouts::All(&self.prevouts);
+        match &desk.lock {
+            Lock::Wpkh(script) => cache
+                .p2wpkh_signature_hash(input, script, coin.txout.value, all)
+                .map(digest)
+                .map_err(Error::internal),
+            Lock::Wsh(script) => cache
+                .p2wsh_signature_hash(input, script, coin.txout.value, all)
+                .map(digest)
+                .map_err(Error::internal),
+            Lock::Tr { .. } => match self.place(at)? {
+                Place::Leaf(leaf) => {
+                    cache.taproot_script_spend_signature_hash(input, &prevouts, desk.leaf(leaf)?, taproot)
+                }
+                Place::KeyPath | Place::Script => {
+                    cache.taproot_key_spend_signature_hash(input, &prevouts, taproot)
+                }
+            }
+            .map(digest)
+            .map_err(Error::internal),
+        }
+    }
+
+    /// Takes over an ECDSA signature of the key at this position, if it is good.
+    pub(super) fn take_ecdsa(&mut self, input: usize, at: usize, signature: ecdsa::Signature) -> Result<()> {
         let bad = |reason| Error::BadSignature { input, reason };
+        if self.desk(input)?.is_taproot() {
+            return Err(bad("is ECDSA where Schnorr belongs"));
+        }
         if signature.sighash_type != EcdsaSighashType::All {
             return Err(bad("does not cover the whole transaction (SIGHASH_ALL is needed)"));
         }
-        let message = Message::from_digest(self.digest(input, TapSighashType::Default)?);
+        let key = self.desk(input)?.key(at)?;
+        let message = Message::from_digest(self.digest(input, at, TapSighashType::Default)?);
         SECP.verify_ecdsa(&message, &signature.signature, &key.inner)
             .map_err(|_| bad("does not verify against the transaction and its cosigner's key"))?;
-        self.put(input, participant, Good::Ecdsa(key, signature))
+        self.put(input, at, Good::Ecdsa(signature))
     }
 
-    /// Takes over a taproot key path signature, if it is good.
-    pub(super) fn take_taproot(&mut self, input: usize, signature: taproot::Signature) -> Result<()> {
+    /// Takes over a Schnorr signature of the key at this position, if it is good.
+    pub(super) fn take_schnorr(
+        &mut self,
+        input: usize,
+        at: usize,
+        signature: taproot::Signature,
+    ) -> Result<()> {
         let bad = |reason| Error::BadSignature { input, reason };
         if !matches!(signature.sighash_type, TapSighashType::Default | TapSighashType::All) {
             return Err(bad("does not cover the whole transaction (SIGHASH_DEFAULT is needed)"));
         }
-        let [participant] = self.keys.participants.as_slice() else {
-            return Err(Error::internal("a taproot wallet has one signer"));
+        let desk = self.desk(input)?;
+        let key = match (&desk.lock, self.place(at)?) {
+            (Lock::Tr { output, .. }, Place::KeyPath) => *output,
+            (Lock::Tr { .. }, _) => desk.key(at)?.inner.x_only_public_key().0,
+            (Lock::Wpkh(_) | Lock::Wsh(_), _) => return Err(bad("is Schnorr where ECDSA belongs")),
         };
-        let key: XOnlyPublicKey = Keys::output_key(self.task(input, participant)?.0);
-        let message = Message::from_digest(self.digest(input, signature.sighash_type)?);
+        let message = Message::from_digest(self.digest(input, at, signature.sighash_type)?);
         SECP.verify_schnorr(&signature.signature, &message, &key)
             .map_err(|_| bad("does not verify against the transaction and its output's key"))?;
-        self.put(input, 0, Good::Taproot(signature))
+        self.put(input, at, Good::Schnorr(signature))
     }
 
-    fn put(&mut self, input: usize, participant: usize, signature: Good) -> Result<()> {
+    fn put(&mut self, input: usize, at: usize, signature: Good) -> Result<()> {
         let good = self.good.get_mut(input).ok_or_else(|| Error::internal("an input has signatures"))?;
-        good.entry(participant).or_insert(signature);
+        good.entry(at).or_insert(signature);
         Ok(())
     }
 
@@ -150,25 +243,18 @@ impl<'a> Bench<'a> {
         }
         for (number, input) in psbt.inputs.iter().enumerate() {
             self.check_claims(number, input)?;
+            let stranger =
+                || Error::BadSignature { input: number, reason: "belongs to no cosigner of this wallet" };
             for (key, signature) in &input.partial_sigs {
-                let reason = "belongs to no cosigner of this wallet";
-                let owner = self.owner(number, key)?.ok_or(Error::BadSignature { input: number, reason })?;
-                if self.keys.spend == Spend::Tr {
-                    return Err(Error::BadSignature {
-                        input: number,
-                        reason: "is ECDSA where Schnorr belongs",
-                    });
-                }
-                self.take_ecdsa(number, owner, *key, *signature)?;
+                let at = self.desk(number)?.keys.iter().position(|own| own == key).ok_or_else(stranger)?;
+                self.take_ecdsa(number, at, *signature)?;
             }
             if let Some(signature) = input.tap_key_sig {
-                if self.keys.spend != Spend::Tr {
-                    return Err(Error::BadSignature {
-                        input: number,
-                        reason: "is Schnorr where ECDSA belongs",
-                    });
-                }
-                self.take_taproot(number, signature)?;
+                self.take_schnorr(number, 0, signature)?;
+            }
+            for ((key, leaf), signature) in &input.tap_script_sigs {
+                let at = self.in_leaf(number, *leaf)?.find(|(_, own)| own == key).ok_or_else(stranger)?.0;
+                self.take_schnorr(number, at, *signature)?;
             }
             if let Some(witness) = &input.final_script_witness {
                 self.take_final(number, witness)?;
@@ -177,36 +263,65 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// The positions of the keys of a leaf, and the keys.
+    fn in_leaf(
+        &self,
+        input: usize,
+        leaf: TapLeafHash,
+    ) -> Result<impl Iterator<Item = (usize, XOnlyPublicKey)>> {
+        let desk = self.desk(input)?;
+        let mut found = Vec::new();
+        for (at, key) in desk.keys.iter().enumerate() {
+            if let Place::Leaf(number) = self.place(at)?
+                && desk.is_taproot()
+                && desk.leaf(number)? == leaf
+            {
+                found.push((at, key.inner.x_only_public_key().0));
+            }
+        }
+        Ok(found.into_iter())
+    }
+
     /// A signer that finds enough signatures finishes the input and leaves only the witness.
     fn take_final(&mut self, input: usize, witness: &Witness) -> Result<()> {
         let bad = |reason| Error::BadSignature { input, reason };
         let unreadable = "is not encoded as signatures are";
-        match self.keys.spend {
-            Spend::Tr => {
-                let signature = witness.nth(0).ok_or(bad(unreadable))?;
-                let signature = taproot::Signature::from_slice(signature).map_err(|_| bad(unreadable))?;
-                self.take_taproot(input, signature)
+        if !self.desk(input)?.is_taproot() {
+            // Signatures stand among an empty element and the script or key; only signatures are DER.
+            let elements =
+                witness.iter().filter(|element| element.first() == Some(&0x30) && element.len() <= 73);
+            for element in elements {
+                let signature = ecdsa::Signature::from_slice(element).map_err(|_| bad(unreadable))?;
+                let keys = 0..self.desk(input)?.keys.len();
+                self.take_from_any(input, keys, |bench, at| bench.take_ecdsa(input, at, signature))?;
             }
-            Spend::Wpkh | Spend::Wsh => {
-                // Signatures stand among an empty element and the script or key; only signatures are DER.
-                let elements =
-                    witness.iter().filter(|element| element.first() == Some(&0x30) && element.len() <= 73);
-                for element in elements {
-                    let signature = ecdsa::Signature::from_slice(element).map_err(|_| bad(unreadable))?;
-                    self.take_from_anyone(input, signature)?;
-                }
-                Ok(())
-            }
+            return Ok(());
         }
+        // The key path has one element; the script path ends in script and control block.
+        let Some(leaf) = witness.taproot_leaf_script() else {
+            let signature = witness.nth(0).ok_or(bad(unreadable))?;
+            let signature = taproot::Signature::from_slice(signature).map_err(|_| bad(unreadable))?;
+            return self.take_schnorr(input, 0, signature);
+        };
+        let leaf = TapLeafHash::from_script(leaf.script, leaf.version);
+        let keys: Vec<usize> = self.in_leaf(input, leaf)?.map(|(at, _)| at).collect();
+        let elements = witness.iter().take(witness.len().saturating_sub(2));
+        for element in elements.filter(|element| matches!(element.len(), 64 | 65)) {
+            let signature = taproot::Signature::from_slice(element).map_err(|_| bad(unreadable))?;
+            let keys = keys.iter().copied();
+            self.take_from_any(input, keys, |bench, at| bench.take_schnorr(input, at, signature))?;
+        }
+        Ok(())
     }
 
-    fn take_from_anyone(&mut self, input: usize, signature: ecdsa::Signature) -> Result<()> {
-        for participant in 0..self.keys.participants.len() {
-            let key = match self.keys.participants.get(participant) {
-                Some(participant) => self.task(input, participant)?.0,
-                None => continue,
-            };
-            match self.take_ecdsa(input, participant, key, signature) {
+    fn take_from_any(
+        &mut self,
+        input: usize,
+        keys: impl Iterator<Item = usize>,
+        take: impl Fn(&mut Self, usize) -> Result<()>,
+    ) -> Result<()> {
+        for at in keys {
+            match take(self, at) {
                 Err(Error::BadSignature { .. }) => {}
                 other => return other,
             }
@@ -224,73 +339,119 @@ impl<'a> Bench<'a> {
         if input.non_witness_utxo.as_ref().is_some_and(|claimed| *claimed != *coin.parent) {
             return Err(lie("another parent transaction"));
         }
-        let whole = |kind: bitcoin::psbt::PsbtSighashType| match self.keys.spend {
-            Spend::Tr => {
+        let taproot = self.desk(number)?.is_taproot();
+        let whole = |kind: bitcoin::psbt::PsbtSighashType| {
+            if taproot {
                 matches!(kind.taproot_hash_ty(), Ok(TapSighashType::Default | TapSighashType::All))
+            } else {
+                matches!(kind.ecdsa_hash_ty(), Ok(EcdsaSighashType::All))
             }
-            Spend::Wpkh | Spend::Wsh => matches!(kind.ecdsa_hash_ty(), Ok(EcdsaSighashType::All)),
         };
         if input.sighash_type.is_some_and(|kind| !whole(kind)) {
             return Err(Error::BadPsbt(format!(
                 "input {number} asks for a signature that does not cover everything"
             )));
         }
-        if input.final_script_sig.as_ref().is_some_and(|script| !script.is_empty()) {
+        let known = self.keys.at(coin.keychain, coin.index)?.unsigned_script_sig();
+        if input.final_script_sig.as_ref().is_some_and(|script| !script.is_empty() && *script != known) {
             return Err(lie("a script signature where a witness belongs"));
         }
         Ok(())
     }
 
-    pub(super) fn has(&self, input: usize, participant: usize) -> bool {
-        self.good.get(input).is_some_and(|good| good.contains_key(&participant))
+    fn has(&self, input: usize, at: usize) -> bool {
+        self.good.get(input).is_some_and(|good| good.contains_key(&at))
     }
 
-    /// Whether an input has all the signatures that it needs.
+    /// Whether an input has all the signatures that it needs, for some way to spend that the transaction leaves open.
     pub(super) fn enough(&self, input: usize) -> bool {
-        self.good.get(input).is_some_and(|good| good.len() >= self.keys.threshold)
+        let signs = |at: &&usize| self.has(input, **at);
+        self.open
+            .iter()
+            .any(|way| way.groups.iter().all(|group| group.keys.iter().filter(signs).count() >= group.needed))
     }
 
-    pub(super) fn is_complete(&self) -> bool {
-        self.good.iter().all(|good| good.len() >= self.keys.threshold)
+    fn is_complete(&self) -> bool {
+        (0..self.spent.len()).all(|input| self.enough(input))
     }
 
-    /// Who may be asked to sign by themselves: their numbers among the participants, and their keys.
-    pub(super) fn active(&self) -> Vec<(usize, Participant, anya_primitives::KeyId)> {
-        let active = self.keys.participants.iter().enumerate().filter_map(|(number, participant)| {
-            match participant.holder {
-                Holder::Active(key) => Some((number, participant.clone(), key)),
-                Holder::Reserve | Holder::Outside => None,
+    /// The positions of the keys that may be asked to sign an input by themselves, and the keyring's ids of them.
+    pub(super) fn wanted(&self, input: usize) -> Result<Vec<(usize, KeyId)>> {
+        let mut wanted = Vec::new();
+        for group in &self.keys.way()?.groups {
+            let signed = group.keys.iter().filter(|at| self.has(input, **at)).count();
+            if signed >= group.needed {
+                continue;
             }
-        });
-        active.collect()
-    }
-
-    /// The transaction with the signatures taken over, and nothing else.
-    pub(super) fn psbt(&self) -> Psbt {
-        let mut psbt = self.empty.clone();
-        for (input, good) in psbt.inputs.iter_mut().zip(&self.good) {
-            for signature in good.values() {
-                match signature {
-                    Good::Ecdsa(key, signature) => drop(input.partial_sigs.insert(*key, *signature)),
-                    Good::Taproot(signature) => input.tap_key_sig = Some(*signature),
+            for at in group.keys.iter().filter(|at| !self.has(input, **at)) {
+                let owner = self.keys.owner(*at).and_then(|owner| self.keys.participants.get(owner));
+                if let Some(Participant { holder: Holder::Active(key), .. }) = owner {
+                    wanted.push((*at, *key));
                 }
             }
         }
-        psbt
+        Ok(wanted)
     }
 
-    pub(super) fn signed(&self) -> Signed {
-        let complete = self.is_complete();
-        let everywhere = |number: usize| self.good.iter().all(|good| good.contains_key(&number));
-        let (signed, missing): (Vec<_>, Vec<_>) =
-            self.keys.participants.iter().enumerate().partition(|(number, _)| everywhere(*number));
-        // A key kept for recovery never signs by itself: nobody waits for it.
-        let missing: Vec<_> = missing.into_iter().filter(|(_, who)| who.holder != Holder::Reserve).collect();
-        let names = |list: Vec<(usize, &Participant)>| {
-            list.into_iter().map(|(_, participant)| participant.name.clone()).collect::<Vec<_>>()
-        };
-        let needed = if complete { 0 } else { self.keys.threshold.saturating_sub(signed.len()) };
-        let missing = if complete { Vec::new() } else { names(missing) };
-        Signed { psbt: self.psbt(), complete, signed: names(signed), missing, needed }
+    /// The transaction with the signatures taken over, and nothing else.
+    fn psbt(&self) -> Result<Psbt> {
+        let mut psbt = self.empty.clone();
+        for (number, input) in psbt.inputs.iter_mut().enumerate() {
+            let desk = self.desk(number)?;
+            for (at, signature) in self.good.get(number).into_iter().flatten() {
+                match (signature, self.place(*at)?) {
+                    (Good::Ecdsa(signature), _) => {
+                        input.partial_sigs.insert(desk.key(*at)?, *signature);
+                    }
+                    (Good::Schnorr(signature), Place::Leaf(leaf)) => {
+                        let key = desk.key(*at)?.inner.x_only_public_key().0;
+                        input.tap_script_sigs.insert((key, desk.leaf(leaf)?), *signature);
+                    }
+                    (Good::Schnorr(signature), _) => input.tap_key_sig = Some(*signature),
+                }
+            }
+        }
+        Ok(psbt)
     }
+
+    pub(super) fn signed(&self) -> Result<Signed> {
+        let complete = self.is_complete();
+        let way = self.keys.way()?;
+        let everywhere = |at: usize| (0..self.spent.len()).all(|input| self.has(input, at));
+        let keys_of = |owner: usize| {
+            (0..self.keys.whole.keys().len()).filter(move |at| self.keys.owner(*at) == Some(owner))
+        };
+        let takes_part = |at: usize| way.groups.iter().any(|group| group.keys.contains(&at));
+        let mut signed = Vec::new();
+        let mut missing = Vec::new();
+        for (owner, participant) in self.keys.participants.iter().enumerate() {
+            if keys_of(owner).any(everywhere) {
+                signed.push(participant.name.clone());
+            } else if !complete && participant.holder != Holder::Reserve && keys_of(owner).any(takes_part) {
+                // A key kept for recovery never signs by itself: nobody waits for it.
+                missing.push(participant.name.clone());
+            }
+        }
+        let lacks = way.groups.iter().map(|group| {
+            group.needed.saturating_sub(group.keys.iter().filter(|at| everywhere(**at)).count())
+        });
+        let needed = if complete { 0 } else { lacks.sum() };
+        Ok(Signed { psbt: self.psbt()?, complete, signed, missing, needed })
+    }
+}
+
+/// Whether a transaction satisfies the locks of a way to spend.
+fn is_open(way: &Condition, transaction: &Transaction) -> bool {
+    let older = way.older.is_none_or(|lock| {
+        let lock = relative::LockTime::from(lock);
+        transaction
+            .input
+            .iter()
+            .all(|input| input.sequence.to_relative_lock_time().is_some_and(|open| lock.is_implied_by(open)))
+    });
+    let after = way.after.is_none_or(|lock| {
+        let counts = transaction.input.iter().all(|input| input.sequence.enables_absolute_lock_time());
+        counts && absolute::LockTime::from(lock).is_implied_by(transaction.lock_time)
+    });
+    older && after && way.hashes.is_empty()
 }

@@ -253,7 +253,7 @@ impl House {
 
     pub(crate) async fn draft(&self, wallet: WalletId, recipients: Vec<Recipient>) -> Result<Draft, Error> {
         let operation = OperationId::new();
-        let request = DraftRequest { operation, recipients, fee_rate: RATE, fee_cap: CAP };
+        let request = DraftRequest { operation, recipients, fee_rate: RATE, fee_cap: CAP, spend_path: None };
         self.wallets.draft_payment(self.tenant, wallet, request).await
     }
 
