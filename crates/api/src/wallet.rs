@@ -214,10 +214,11 @@ pub enum KeyRole {
 }
 
 /// A form in which wallets tell each other what they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WalletFormat {
     /// The descriptor as text.
+    #[default]
     Descriptor,
     /// Bitcoin Core's `importdescriptors`.
     Core,
@@ -242,7 +243,8 @@ pub enum WalletFormat {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExportQuery {
-    /// The form.
+    /// The form; `descriptor` when none is named.
+    #[serde(default)]
     #[param(inline)]
     pub format: WalletFormat,
 }
@@ -276,7 +278,8 @@ pub struct CheckQuery {
     #[serde(default)]
     #[param(inline)]
     pub keychain: WalletKeychain,
-    /// At which index.
+    /// At which index; 0 when none is named.
+    #[serde(default)]
     #[param(maximum = 2_147_483_647)]
     pub index: u32,
 }
@@ -446,6 +449,8 @@ pub struct Coin {
     /// The operation that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_by: Option<OperationId>,
+    /// Whether it is labelled as not spendable, so that no payment takes it.
+    pub frozen: bool,
 }
 
 /// A transaction that touches a wallet.
@@ -466,4 +471,49 @@ pub struct WalletTransaction {
     /// Height of its block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_height: Option<u32>,
+}
+
+/// A label as BIP329 has it: one line of a file of labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WalletLabel {
+    /// `tx`, `addr`, `pubkey`, `input`, `output` or `xpub`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is attached to.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The wallet that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Whether an output may be spent; outputs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spendable: Option<bool>,
+    /// What came with it besides.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Labels to be taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLabels {
+    /// JSON Lines as BIP329 has them. A record without `label` leaves the label that is there; `spendable: false` freezes
+    /// an output, `true` frees it.
+    #[schema(max_length = 1_300_000)]
+    pub labels: String,
+}
+
+/// What became of labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LabelsTaken {
+    /// How many records were stored.
+    pub taken: usize,
+    /// Lines of types that BIP329 does not define, which were left out.
+    pub ignored: Vec<usize>,
+    /// Lines whose label was cut to 255 characters.
+    pub shortened: Vec<usize>,
 }

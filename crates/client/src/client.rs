@@ -18,8 +18,8 @@ use anya_api::{
     },
     status::{Event, FeeEstimates, Status},
     wallet::{
-        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, NewAddress, NewWallet, Wallet,
-        WalletFile, WalletMeaning, WalletTransaction,
+        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, LabelsTaken, NewAddress, NewLabels,
+        NewWallet, Wallet, WalletFile, WalletLabel, WalletMeaning, WalletTransaction,
     },
 };
 use anya_primitives::{ApiKeyId, KeyId, OperationId, OperatorId, WalletId};
@@ -323,6 +323,16 @@ impl Client {
     /// Lists a wallet's coins.
     pub async fn coins(&self, id: WalletId, query: &PageQuery) -> Result<Page<Coin>, Error> {
         self.get(format!("/v1/wallets/{id}/coins{}", query_string(query))).await
+    }
+
+    /// Lists a wallet's labels.
+    pub async fn labels(&self, id: WalletId, query: &PageQuery) -> Result<Page<WalletLabel>, Error> {
+        self.get(format!("/v1/wallets/{id}/labels{}", query_string(query))).await
+    }
+
+    /// Hands labels in, as BIP329 has them.
+    pub async fn import_labels(&self, id: WalletId, new: &NewLabels) -> Result<LabelsTaken, Error> {
+        self.send(Method::POST, format!("/v1/wallets/{id}/labels"), new).await
     }
 
     /// Lists a wallet's transactions.

@@ -170,6 +170,11 @@ fn routes(ids: &Ids) -> Vec<Route> {
         of(Id::Wallet, route("get", "/v1/wallets/{id}/balance", Tenants, &[Read])),
         of(Id::Wallet, route("get", "/v1/wallets/{id}/coins", Tenants, &[Read])),
         of(Id::Wallet, route("get", "/v1/wallets/{id}/transactions", Tenants, &[Read])),
+        of(Id::Wallet, route("get", "/v1/wallets/{id}/labels", Tenants, &[Read])),
+        with(
+            json!({ "labels": "" }),
+            of(Id::Wallet, route("post", "/v1/wallets/{id}/labels", Tenants, &[WalletsManage])),
+        ),
         with(
             payment.clone(),
             route("post", "/v1/operations", Tenants, &[Scope::OperationsPropose, GovernancePropose]),

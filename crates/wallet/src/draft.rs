@@ -1,6 +1,6 @@
 //! Drafting: which transaction would carry out an operation. Nothing changes until the draft is reserved.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anya_primitives::{Amount, FeeRate, OperationId, TenantId, WalletId};
 use bdk_wallet::{ChangeSet, KeychainKind};
@@ -10,6 +10,7 @@ use crate::{
     blocks::Blocks,
     descriptor::Keys,
     error::{Error, Result},
+    labels,
     locks::Locks,
     psbt,
     rows::{self, DraftRow},
@@ -113,6 +114,8 @@ pub struct Draft {
 pub(crate) struct Ground {
     pub(crate) reserved: HashMap<OutPoint, OperationId>,
     pub(crate) drafts: Vec<DraftRow>,
+    /// Coins that no payment may take.
+    pub(crate) frozen: BTreeSet<OutPoint>,
 }
 
 impl Ground {
@@ -120,7 +123,11 @@ impl Ground {
     pub(crate) fn free(&self, view: &View, height: u32) -> (Vec<(OutPoint, ViewCoin)>, Amount) {
         let mut free = Vec::new();
         let mut held = Amount::ZERO;
-        for (outpoint, coin) in view.coins.iter().filter(|(_, coin)| coin.is_spendable(height)) {
+        for (outpoint, coin) in view
+            .coins
+            .iter()
+            .filter(|(outpoint, coin)| coin.is_spendable(height) && !self.frozen.contains(outpoint))
+        {
             if self.reserved.contains_key(outpoint) {
                 held += coin.txout.value;
             } else {
@@ -209,7 +216,8 @@ impl Wallets {
             .ledger
             .read(tenant, move |tx| {
                 let reserved = rows::reservations(tx, wallet)?.into_iter().collect();
-                Ok::<_, Error>(Ground { reserved, drafts: rows::drafts(tx, wallet)? })
+                let (drafts, frozen) = (rows::drafts(tx, wallet)?, labels::frozen(tx, wallet)?);
+                Ok::<_, Error>(Ground { reserved, drafts, frozen })
             })
             .await?;
         self.inner.reveal_drafts((tenant, wallet), &slot, &ground.drafts).await?;

@@ -15,6 +15,7 @@ use crate::{
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "wallet/0001_wallets", sql: include_str!("../migrations/0001_wallets.sql") },
     Migration { name: "wallet/0002_spend_paths", sql: include_str!("../migrations/0002_spend_paths.sql") },
+    Migration { name: "wallet/0003_labels", sql: include_str!("../migrations/0003_labels.sql") },
 ];
 
 /// So many pieces of one level are merged into one of the next.

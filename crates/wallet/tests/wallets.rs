@@ -412,3 +412,140 @@ async fn blocks_addresses_drafts_and_mempool_get_along() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(120), work).await.unwrap();
 }
+
+/// Labels go in and come out as BIP329 has them, and a frozen coin pays nothing until it is freed.
+#[tokio::test]
+async fn labels_are_kept_and_freeze_coins() {
+    let mut house = House::new().await;
+    let wallet = house.wpkh().await;
+    let shown = house.wallets.new_address(house.tenant, wallet, Some("rent".into())).await.unwrap();
+    let funding = house.fund(wallet, &[60_000, 50_000]).await;
+    let coin = |vout| bitcoin::OutPoint::new(funding.compute_txid(), vout);
+    let import = async |house: &House, file: String| {
+        house.wallets.import_labels(house.tenant, wallet, &file, |_, _| Ok::<_, Error>(())).await
+    };
+    let frozen = format!(
+        "{{\"type\":\"output\",\"ref\":\"{}\",\"label\":\"dust\",\"spendable\":false}}\n\
+         {{\"type\":\"tx\",\"ref\":\"{}\",\"label\":\"pay day\",\"height\":7}}\n\
+         {{\"type\":\"novel\",\"ref\":\"x\"}}\n",
+        coin(0),
+        funding.compute_txid()
+    );
+    let taken = import(&house, frozen).await.unwrap();
+    assert_eq!((taken.taken, taken.ignored, taken.shortened), (2, vec![3], vec![]));
+    let error = house.draft(wallet, vec![(support::stranger(1), sat(70_000))]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::InsufficientFunds { available, .. } if available < sat(50_000)),
+        "{error}"
+    );
+    let draft = house.draft(wallet, vec![(support::stranger(1), sat(20_000))]).await.unwrap();
+    assert_eq!(draft.inputs, [coin(1)]);
+    assert_eq!(house.wallets.frozen(house.tenant, wallet).await.unwrap(), [coin(0)].into());
+
+    // One bad line, and none is taken.
+    let bad = format!(
+        "{{\"type\":\"output\",\"ref\":\"{}\",\"spendable\":true}}\n{{\"type\":\"tx\",\"ref\":\"z\"}}",
+        coin(0)
+    );
+    let error = import(&house, bad).await.unwrap_err();
+    assert_eq!(error.field(), Some("labels.line 2: ref"), "{error}");
+    let house = house.restarted().await;
+    assert_eq!(house.wallets.frozen(house.tenant, wallet).await.unwrap(), [coin(0)].into());
+
+    // Page by page, the address's own among them; what says nothing leaves what was said.
+    import(&house, format!("{{\"type\":\"output\",\"ref\":\"{}\",\"spendable\":true}}", coin(0)))
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let page = house.wallets.labels(house.tenant, wallet, after, 1).await.unwrap();
+        all.extend(page.items);
+        match page.next {
+            None => break,
+            next => after = next,
+        }
+    }
+    let found: Vec<_> = all
+        .iter()
+        .map(|label| (label.kind.as_str(), label.label.as_deref().unwrap(), label.spendable))
+        .collect();
+    assert_eq!(found, [("addr", "rent", None), ("output", "dust", Some(true)), ("tx", "pay day", None)]);
+    assert_eq!(all[0].reference, shown.address.to_string());
+    assert_eq!(all[2].more["height"], 7);
+    house.draft(wallet, vec![(support::stranger(1), sat(70_000))]).await.unwrap();
+
+    let name = format!("{{\"type\":\"addr\",\"ref\":\"{}\",\"label\":\"lease\"}}", shown.address);
+    import(&house, name).await.unwrap();
+    let page = house.wallets.addresses(house.tenant, wallet, None, 1).await.unwrap();
+    assert_eq!(page.items[0].label.as_deref(), Some("lease"));
+    let other = house.wallets.frozen(TenantId::new(), wallet).await;
+    assert!(matches!(other, Err(Error::NoWallet(_))));
+}
+
+/// A ledger from before wallets had several ways to spend opens with its wallets and their reserved drafts.
+#[tokio::test]
+async fn a_ledger_of_the_first_form_opens() {
+    use anya_store::{Ledger, LedgerOptions, params};
+
+    let mut house = House::new().await;
+    let outsider = Outsider::new(1);
+    let wallets = [house.wpkh().await, house.tr().await, house.multisig(&outsider.xpub()).await];
+    house.fund(wallets[0], &[60_000]).await;
+    let (draft, _) = house.reserved(wallets[0], vec![(support::stranger(1), sat(20_000))]).await;
+
+    let file = house.folder.path().join("old.sqlite");
+    let first: Vec<_> = anya_keys::MIGRATIONS.iter().chain(&anya_wallet::MIGRATIONS[..1]).copied().collect();
+    let old = Ledger::open(&file, &first, LedgerOptions::default()).unwrap();
+    let tables: [(&str, &str); 2] = [
+        ("wallets", "id, name, network, script, accounts, descriptor, birthday, created_at"),
+        ("wallet_drafts", "operation, wallet, txid, inputs, change_index"),
+    ];
+    for (table, columns) in tables {
+        let names: Vec<&'static str> = columns.split(", ").collect();
+        let select = format!("SELECT {columns} FROM {table} WHERE tenant = :tenant");
+        let wanted = names.clone();
+        let rows: Vec<Vec<anya_store::Value>> = house
+            .ledger
+            .read(house.tenant, move |tx| {
+                tx.query(&select, &params! {}, |row| {
+                    wanted.iter().map(|name| Ok::<_, Error>(row.get::<anya_store::Value>(name)?)).collect()
+                })
+            })
+            .await
+            .unwrap();
+        assert!(!rows.is_empty());
+        let holes = names.iter().map(|name| format!(":{name}")).collect::<Vec<_>>().join(", ");
+        let insert = format!("INSERT INTO {table} (tenant, {columns}) VALUES (:tenant, {holes})");
+        old.write(house.tenant, move |tx| {
+            for row in rows {
+                let values: Vec<(&str, anya_store::Value)> = names.iter().copied().zip(row).collect();
+                tx.execute(&insert, &values)?;
+            }
+            Ok::<_, Error>(())
+        })
+        .await
+        .unwrap();
+    }
+    old.close();
+
+    let ledger = Ledger::open(&file, &support::migrations(), LedgerOptions::default()).unwrap();
+    let opened = anya_wallet::Wallets::open(
+        ledger.clone(),
+        support::open_index(&house.folder.path().join("other-index")),
+        house.keyring.clone(),
+        house.wallets.network(),
+        std::sync::Arc::new(anya_primitives::SystemClock),
+    )
+    .await
+    .unwrap();
+    for wallet in wallets {
+        assert_eq!(
+            opened.get(house.tenant, wallet).unwrap(),
+            house.wallets.get(house.tenant, wallet).unwrap()
+        );
+    }
+    let again = draft.clone();
+    let error = ledger.write(house.tenant, move |tx| again.reserve(tx)).await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyReserved(operation) if operation == draft.operation), "{error}");
+}

@@ -29,6 +29,7 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod tenant;
 pub(crate) mod wallet;
+mod wallet_labels;
 mod wallet_meaning;
 mod wallet_source;
 

@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::{
     commands::{
-        wallet_meaning,
+        wallet_labels, wallet_meaning,
         wallet_source::{Create, Import, WalletForm},
     },
     context::Context,
@@ -92,6 +92,21 @@ Examples:
         id: WalletId,
         #[command(flatten)]
         paging: Paging,
+    },
+    /// Takes labels in, and freezes coins, or writes them (BIP329)
+    #[command(after_help = "\
+Examples:
+  anya wallet labels wal_0198… > labels.jsonl
+  anya wallet labels wal_0198… --import labels.jsonl
+
+A line such as {\"type\":\"output\",\"ref\":\"TXID:0\",\"spendable\":false} freezes a coin: no payment takes it until
+another line says true.")]
+    Labels {
+        /// Its id
+        id: WalletId,
+        /// Take in this file; `-` reads standard input
+        #[arg(long, value_name = "FILE")]
+        import: Option<PathBuf>,
     },
     /// Lists the transactions that touch a wallet
     #[command(after_help = "Example:\n  anya wallet transactions wal_0198…")]
@@ -211,7 +226,7 @@ impl WalletCommand {
                         coin.amount.to_sat().to_string(),
                         coin.confirmations.to_string(),
                         if coin.change { "change" } else { "receive" }.into(),
-                        or_dash(coin.reserved_by),
+                        if coin.frozen { "frozen".into() } else { or_dash(coin.reserved_by) },
                         plain(&coin.address),
                     ]
                 };
@@ -219,6 +234,12 @@ impl WalletCommand {
                 let headers = ["coin", "sat", "confirmations", "kind", "held by", "address"];
                 list(context, paging, &headers, row, fetch).await
             }
+            Self::Labels { id, import: Some(path) } => {
+                let new = wallet_labels::read(&path)?;
+                let taken = context.client()?.import_labels(id, &new).await?;
+                context.out.document(&taken, wallet_labels::taken)
+            }
+            Self::Labels { id, import: None } => wallet_labels::export(context, id).await,
             Self::Transactions { id, paging } => {
                 let client = &context.client()?;
                 let row = |transaction: &WalletTransaction| {

@@ -62,6 +62,7 @@ const COMMANDS: &[&[&str]] = &[
     &["wallet", "descriptor"],
     &["wallet", "export"],
     &["wallet", "check"],
+    &["wallet", "labels"],
     &["wallet", "list"],
     &["wallet", "show"],
     &["wallet", "balance"],
@@ -154,7 +155,20 @@ fn wrong_arguments_are_told_what_is_right() {
         ),
         (&["wallet", "create", "x", "--script", "sh-wpkh"], "--key"),
         (&["wallet", "create", "x", "--script", "policy"], "--policy"),
-        (&["wallet", "create", "x", "--script", "policy", "--policy", "a alone", "--cosigner", "a=outside:x"], "--lock"),
+        (
+            &[
+                "wallet",
+                "create",
+                "x",
+                "--script",
+                "policy",
+                "--policy",
+                "a alone",
+                "--cosigner",
+                "a=outside:x",
+            ],
+            "--lock",
+        ),
         (&["wallet", "create", "x", "--script", "decaying"], "--step"),
         (&["wallet", "create", "x", "--script", "descriptor"], "--descriptor"),
         (
@@ -193,6 +207,8 @@ fn files_that_are_not_what_they_should_be_are_invalid() {
     place.run(&["wallet", "import", bytes.to_str().unwrap(), "--name", "x"]).refused(3, "is no text");
     let long = place.secret("long.wallet", &"x".repeat((1 << 20) + 1));
     place.run(&["wallet", "import", &long, "--name", "x"]).refused(3, "is longer than");
+    place.run(&["wallet", "labels", WALLET, "--import", "/nowhere.jsonl"]).refused(5, "/nowhere.jsonl");
+    place.run(&["wallet", "labels", WALLET, "--import", bytes.to_str().unwrap()]).refused(3, "is no text");
     let psbt = place.secret("x.psbt", "no psbt");
     place.run(&["psbt", "import", OPERATION, &psbt]).refused(3, "this is no PSBT");
     place.run(&["operation", "approve", OPERATION, "--credential", &psbt]).refused(3, "keygen");

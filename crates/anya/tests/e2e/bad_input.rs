@@ -51,8 +51,14 @@ async fn amounts_and_addresses_at_the_edges_are_refused_with_their_field() {
             .iter()
             .map(|(address, amount)| Recipient { address: (*address).to_owned(), amount: sat(*amount) })
             .collect();
-        let act =
-            ProposedAct::Payment { wallet, recipients, fee_cap_sat: None, fee_rate: Some(RATE), memo: None , spend_path: None};
+        let act = ProposedAct::Payment {
+            wallet,
+            recipients,
+            fee_cap_sat: None,
+            fee_rate: Some(RATE),
+            memo: None,
+            spend_path: None,
+        };
         let proposal = Proposal { act, expires_in_seconds: None };
         let error = client.propose(&format!("edge-{n}"), &proposal).await.unwrap_err();
         assert_eq!(
@@ -66,9 +72,14 @@ async fn amounts_and_addresses_at_the_edges_are_refused_with_their_field() {
     }
     for cap in [0, TOO_MUCH, u64::MAX] {
         let act = match House::payment(wallet, &here, sat(1_000)) {
-            ProposedAct::Payment { wallet, recipients, fee_rate, memo, .. } => {
-                ProposedAct::Payment { wallet, recipients, fee_cap_sat: Some(cap), fee_rate, memo, spend_path: None }
-            }
+            ProposedAct::Payment { wallet, recipients, fee_rate, memo, .. } => ProposedAct::Payment {
+                wallet,
+                recipients,
+                fee_cap_sat: Some(cap),
+                fee_rate,
+                memo,
+                spend_path: None,
+            },
             other => other,
         };
         let proposal = Proposal { act, expires_in_seconds: None };

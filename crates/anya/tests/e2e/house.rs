@@ -186,6 +186,7 @@ impl House {
             fee_cap_sat: Some(100_000),
             fee_rate: Some(RATE),
             memo: None,
+            spend_path: None,
         }
     }
 

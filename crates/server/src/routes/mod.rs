@@ -105,6 +105,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(wallets::balance))
         .routes(routes!(wallets::coins))
         .routes(routes!(wallets::transactions))
+        .routes(routes!(wallets::labels, wallets::import_labels))
         .routes(routes!(operations::propose, operations::list))
         .routes(routes!(operations::simulate))
         .routes(routes!(operations::get))

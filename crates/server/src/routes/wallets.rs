@@ -3,8 +3,8 @@
 use anya_api::{
     page::{Page, PageQuery},
     wallet::{
-        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, NewAddress, NewWallet, Wallet,
-        WalletFile, WalletMeaning, WalletTransaction,
+        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, LabelsTaken, NewAddress, NewLabels,
+        NewWallet, Wallet, WalletFile, WalletLabel, WalletMeaning, WalletTransaction,
     },
 };
 use anya_primitives::WalletId;
@@ -244,4 +244,40 @@ pub(crate) async fn transactions(
     Query(page): Query<PageQuery>,
 ) -> Result<Paged<WalletTransaction>, Failure> {
     Ok(Paged::new(app.treasury.transactions(&who, id, page).await?, &uri))
+}
+
+/// List a wallet's labels; each item is a line of a BIP329 file.
+#[utoipa::path(
+    get, path = "/v1/wallets/{id}/labels", tag = "wallets", operation_id = "labels",
+    security(("bearer" = ["read"])),
+    params(("id" = WalletId, Path, description = "The wallet"), PageQuery),
+    responses((status = 200, description = "A page of labels", body = Page<WalletLabel>))
+)]
+pub(crate) async fn labels(
+    State(app): State<App>,
+    Caller(who): Caller,
+    uri: Uri,
+    Id(id): Id<WalletId>,
+    Query(page): Query<PageQuery>,
+) -> Result<Paged<WalletLabel>, Failure> {
+    Ok(Paged::new(app.treasury.labels(&who, id, page).await?, &uri))
+}
+
+/// Take labels in (BIP329): all of them or none. An output with `spendable: false` is frozen.
+#[utoipa::path(
+    post, path = "/v1/wallets/{id}/labels", tag = "wallets", operation_id = "import_labels",
+    security(("bearer" = ["wallets:manage"])),
+    params(("id" = WalletId, Path, description = "The wallet")),
+    request_body(content = NewLabels, example = json!({
+        "labels": "{\"type\":\"output\",\"ref\":\"f91d0a8a78462bc59398f2c5d7a84fcff491c26ba54c4833478b202796c8aafd:0\",\"spendable\":false}\n"
+    })),
+    responses((status = 200, description = "What became of them", body = LabelsTaken))
+)]
+pub(crate) async fn import_labels(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Id(id): Id<WalletId>,
+    Json(new): Json<NewLabels>,
+) -> Result<Answer<LabelsTaken>, Failure> {
+    Ok(Answer(app.treasury.import_labels(&who, id, new).await?))
 }

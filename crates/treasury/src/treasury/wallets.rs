@@ -4,8 +4,8 @@ use anya_api::{
     access::Scope,
     page::{Page, PageQuery},
     wallet::{
-        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, NewAddress, NewWallet, Wallet,
-        WalletFile, WalletMeaning, WalletTransaction,
+        Address, AddressCheck, Balance, CheckQuery, Coin, ExportQuery, LabelsTaken, NewAddress, NewLabels,
+        NewWallet, Wallet, WalletFile, WalletLabel, WalletMeaning, WalletTransaction,
     },
 };
 use anya_primitives::WalletId;
@@ -151,7 +151,9 @@ impl Treasury {
         let tenant = caller.tenant_for(Scope::Read)?;
         let (limit, after) = cursor::read(&query)?;
         let page = self.inner.wallets.coins(tenant, id, after, limit.min(MAX_PAGE)).await?;
+        let frozen = self.inner.wallets.frozen(tenant, id).await?;
         let items = page.items.into_iter().map(|coin| Coin {
+            frozen: frozen.contains(&coin.outpoint),
             outpoint: coin.outpoint.to_string(),
             amount: coin.amount,
             address: coin.address.to_string(),
@@ -160,6 +162,52 @@ impl Treasury {
             reserved_by: coin.reserved_by,
         });
         Ok(Page { items: items.collect(), next: page.next.map(|outpoint| outpoint.to_string()) })
+    }
+
+    /// Takes labels in, in the form of BIP329: all of them or none.
+    pub async fn import_labels(
+        &self,
+        caller: &Principal,
+        id: WalletId,
+        request: NewLabels,
+    ) -> Result<LabelsTaken, Error> {
+        let tenant = caller.tenant_for(Scope::WalletsManage)?;
+        let (now, actor) = (self.now(), caller.actor());
+        let record = move |tx: &anya_store::TenantTx<'_>, taken: &anya_wallet::LabelsTaken| {
+            let detail = serde_json::json!({ "records": taken.taken });
+            audit::append(tx, now, actor, "wallet.labelled", id, detail)?;
+            Ok::<_, Error>(())
+        };
+        let taken = self.inner.wallets.import_labels(tenant, id, &request.labels, record).await?;
+        Ok(LabelsTaken { taken: taken.taken, ignored: taken.ignored, shortened: taken.shortened })
+    }
+
+    /// A wallet's labels, by type and reference.
+    pub async fn labels(
+        &self,
+        caller: &Principal,
+        id: WalletId,
+        query: PageQuery,
+    ) -> Result<Page<WalletLabel>, Error> {
+        let tenant = caller.tenant_for(Scope::Read)?;
+        let (limit, after) = cursor::read::<String>(&query)?;
+        let after = match after {
+            None => None,
+            Some(text) => {
+                let place = text.split_once(' ').map(|(kind, of)| (kind.to_owned(), of.to_owned()));
+                Some(place.ok_or_else(|| Error::invalid("cursor", "use the one of the page before"))?)
+            }
+        };
+        let page = self.inner.wallets.labels(tenant, id, after, limit.min(MAX_PAGE)).await?;
+        let items = page.items.into_iter().map(|label| WalletLabel {
+            kind: label.kind,
+            reference: label.reference,
+            label: label.label,
+            origin: label.origin,
+            spendable: label.spendable,
+            more: label.more,
+        });
+        Ok(Page { items: items.collect(), next: page.next.map(|(kind, of)| format!("{kind} {of}")) })
     }
 
     /// The transactions that touch a wallet, newest first.
