@@ -168,6 +168,7 @@ fn the_examples_are_what_the_types_accept() {
                 "DrillRequest" => check::<provider::DrillRequest>(&name, example),
                 "NewWallet" => check::<wallet::NewWallet>(&name, example),
                 "NewAddress" => check::<wallet::NewAddress>(&name, example),
+                "NewLabels" => check::<wallet::NewLabels>(&name, example),
                 "Proposal" => check::<operation::Proposal>(&name, example),
                 "SignedBallot" => check::<ballot::SignedBallot>(&name, example),
                 "PsbtDocument" => check::<operation::PsbtDocument>(&name, example),

@@ -74,7 +74,13 @@ pub(crate) async fn create(
 #[utoipa::path(
     post, path = "/v1/wallets/preview", tag = "wallets", operation_id = "preview_wallet",
     security(("bearer" = ["wallets:manage"])),
-    request_body(content = NewWallet),
+    request_body(content = NewWallet, example = json!({
+        "name": "heirloom",
+        "script": {"kind": "policy", "lock": "wsh", "policy": "hsm and cfo; or after 4032 blocks cfo alone", "cosigners": [
+            {"name": "hsm", "signer": {"kind": "active", "key": "key_019376a1b2c37def8a90b1c2d3e4f506"}},
+            {"name": "cfo", "signer": {"kind": "outside", "xpub": "[d34db33f/48h/1h/0h/2h]tpub…"}}
+        ]}
+    })),
     responses((status = 200, description = "What its descriptor means", body = WalletMeaning))
 )]
 pub(crate) async fn preview(
