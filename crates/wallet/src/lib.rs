@@ -34,6 +34,7 @@ mod status;
 mod view;
 mod wallets;
 mod watch;
+mod ways;
 
 pub use coins::{Balance, Coin, WalletTransaction};
 pub use draft::{Change, Draft, DraftBump, DraftCpfp, DraftRequest, Recipient};

@@ -181,7 +181,7 @@ fn wrong_arguments_are_told_what_is_right() {
         (&["wallet", "export", WALLET, "--format", "ledger"], "coldcard"),
         (&["wallet", "check", WALLET], "--index"),
         (&["wallet", "check", WALLET, "--index", "2147483648"], "2147483647"),
-        (&["pay", WALLET, "--to", "x=1", "--spend-path", "-1"], "--spend-path"),
+        (&["pay", WALLET, "--to", "x=1", "--spend-path", "x"], "--spend-path"),
         (&["operator", "add", "x"], "--public-key"),
         (&["operator", "add", "x", "--public-key", "00"], "ed25519"),
         (&["operator", "keygen", "x", "--out", "/tmp/never-written"], "--no-passphrase"),
