@@ -157,7 +157,8 @@ fn send<T: serde::Serialize>(mut stream: &UnixStream, answer: &T, hint: usize) -
 /// Does what comes in on a session's socket until that ends.
 fn attend(socket: &UnixStream, seat: &mut Seat) {
     let (mut intake, mut body) = (Intake::new(), Zeroizing::new(Vec::new()));
-    while let Ok(Some(head)) = intake.next(Eager(socket), &mut body) {
+    let mut calls = Eager::new(socket);
+    while let Ok(Some(head)) = intake.next(&mut calls, &mut body) {
         let mut answer = match postcard::from_bytes::<Op<'_>>(&body) {
             Ok(op) => catch_unwind(AssertUnwindSafe(|| seat.serve(&op, head.deadline)))
                 .unwrap_or_else(|_| Err(seat.disturbed())),
