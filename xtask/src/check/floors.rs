@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 14] = [
     &["anya-yubihsm", "anya-conformance", "anya-signer"],
     &["anya-keys"],
     &["anya-chain"],
-    &["anya-filters", "anya-psbt", "anya-descriptor", "anya-coins"],
+    &["anya-filters", "anya-psbt", "anya-descriptor", "anya-coins", "anya-coinset"],
     &["anya-message"],
     &["anya-wallet"],
     &["anya-treasury"],
