@@ -1,14 +1,10 @@
 //! The best chain as far as it was followed, shared by all wallets.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-};
+use std::collections::BTreeMap;
 
 use anya_chain::BlockRef;
 use anya_store::{SystemTx, params};
-use bdk_wallet::chain::{BlockId, ChainOracle};
-use bitcoin::{BlockHash, hashes::Hash as _};
+use bitcoin::BlockHash;
 
 use crate::error::{Error, Result};
 
@@ -17,40 +13,28 @@ pub(crate) const REMEMBERED: usize = 2016;
 /// How many of them are told to the follower at once.
 const TOLD: usize = 150;
 
-/// Block hashes by height. Old blocks that hold no transaction of any wallet are forgotten.
+/// Block hashes by height. Old blocks are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     hashes: BTreeMap<u32, BlockHash>,
-    /// Heights of blocks that hold transactions of wallets.
-    held: BTreeSet<u32>,
     /// Blocks that are not in the ledger yet. None of them holds anything; after a crash they are fetched again.
     unwritten: Vec<BlockRef>,
-    /// Counts the reorganisations, which may change what is confirmed in any wallet.
-    epoch: u64,
 }
 
 impl Blocks {
     pub(crate) fn load(tx: &SystemTx<'_>) -> Result<Self> {
-        let rows = tx.query("SELECT height, hash, held FROM wallet_blocks", &[], |row| {
+        let rows = tx.query("SELECT height, hash FROM wallet_blocks", &[], |row| {
             let hash: String = row.get("hash")?;
             let hash: BlockHash =
                 hash.parse().map_err(|_| Error::internal("a stored block hash is damaged"))?;
-            Ok::<_, Error>((row.get::<u32>("height")?, hash, row.get::<bool>("held")?))
+            Ok::<_, Error>((row.get::<u32>("height")?, hash))
         })?;
-        let mut blocks = Self::default();
-        for (height, hash, held) in rows {
-            blocks.hashes.insert(height, hash);
-            if held {
-                blocks.held.insert(height);
-            }
-        }
-        Ok(blocks)
+        Ok(Self { hashes: rows.into_iter().collect(), unwritten: Vec::new() })
     }
 
     /// Takes the ledger's word for everything.
     pub(crate) fn replace(&mut self, stored: Self) {
-        let epoch = self.epoch + 1;
-        *self = Self { epoch, ..stored };
+        *self = stored;
     }
 
     pub(crate) fn tip(&self) -> Option<BlockRef> {
@@ -59,10 +43,6 @@ impl Blocks {
 
     pub(crate) fn height(&self) -> u32 {
         self.tip().map_or(0, |tip| tip.height)
-    }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
     }
 
     pub(crate) fn contains(&self, at: BlockRef) -> bool {
@@ -93,11 +73,8 @@ impl Blocks {
     }
 
     /// Takes a block that was written, and with it all that came before.
-    pub(crate) fn push_written(&mut self, at: BlockRef, held: bool) {
+    pub(crate) fn push_written(&mut self, at: BlockRef) {
         self.hashes.insert(at.height, at.hash);
-        if held {
-            self.held.insert(at.height);
-        }
         self.unwritten.clear();
         self.forget_old();
     }
@@ -109,9 +86,7 @@ impl Blocks {
     /// Takes back the newest block, which the ledger has already forgotten.
     pub(crate) fn pop(&mut self, at: BlockRef) {
         self.hashes.remove(&at.height);
-        self.held.remove(&at.height);
         self.unwritten.retain(|block| *block != at);
-        self.epoch += 1;
     }
 
     /// Blocks come one at a time, so that at most one becomes too old.
@@ -120,25 +95,23 @@ impl Blocks {
         else {
             return;
         };
-        if !self.held.contains(&old) {
-            self.hashes.remove(&old);
-        }
+        self.hashes.remove(&old);
     }
 
     /// What the ledger may forget once the tip is at `height`.
     pub(crate) fn forget_rows(tx: &SystemTx<'_>, height: u32) -> Result<()> {
         let depth = u32::try_from(REMEMBERED).map_err(Error::internal)?;
         if let Some(oldest) = height.checked_sub(depth).map(|height| height + 1) {
-            let sql = "DELETE FROM wallet_blocks WHERE height < :oldest AND held = 0";
+            let sql = "DELETE FROM wallet_blocks WHERE height < :oldest";
             tx.execute(sql, &params! { "oldest" => oldest })?;
         }
         Ok(())
     }
 
-    pub(crate) fn insert_row(tx: &SystemTx<'_>, at: BlockRef, held: bool) -> Result<()> {
+    pub(crate) fn insert_row(tx: &SystemTx<'_>, at: BlockRef) -> Result<()> {
         tx.execute(
-            "INSERT INTO wallet_blocks (height, hash, held) VALUES (:height, :hash, :held)",
-            &params! { "height" => at.height, "hash" => at.hash.to_string(), "held" => held },
+            "INSERT INTO wallet_blocks (height, hash) VALUES (:height, :hash)",
+            &params! { "height" => at.height, "hash" => at.hash.to_string() },
         )?;
         Ok(())
     }
@@ -149,26 +122,5 @@ impl Blocks {
             &params! { "height" => at.height, "hash" => at.hash.to_string() },
         )?;
         Ok(())
-    }
-
-    /// The tip in BDK's type; a height of zero while nothing was followed.
-    pub(crate) fn tip_id(&self) -> BlockId {
-        self.tip().map_or(BlockId { height: 0, hash: BlockHash::all_zeros() }, |tip| BlockId {
-            height: tip.height,
-            hash: tip.hash,
-        })
-    }
-}
-
-impl ChainOracle for Blocks {
-    type Error = Infallible;
-
-    fn is_block_in_chain(&self, block: BlockId, _tip: BlockId) -> Result<Option<bool>, Infallible> {
-        // Every block that holds a wallet's transaction is remembered while it is in the best chain.
-        Ok(Some(self.hashes.get(&block.height) == Some(&block.hash)))
-    }
-
-    fn get_chain_tip(&self) -> Result<BlockId, Infallible> {
-        Ok(self.tip_id())
     }
 }

@@ -1,8 +1,9 @@
 //! Helping a transaction that waits: replacing it (BIP125), or a child that pays for it.
 
+use anya_coinset::{Keychain, MAX_CHAIN};
 use anya_primitives::{Amount, FeeRate, TenantId, WalletId};
 use bdk_wallet::KeychainKind;
-use bitcoin::{OutPoint, Txid, Weight};
+use bitcoin::{Transaction, Weight};
 
 use crate::{
     draft::{Draft, DraftBump, DraftCpfp, Made, Recipient, check_fee_rate, chosen, outputs},
@@ -10,7 +11,7 @@ use crate::{
     locks::Locks,
     select::{Wanted, fee_for, signed_weight},
     state::State,
-    view::{MAX_ANCESTORS, View, ViewCoin, ViewTx},
+    view::{Spendable, View},
     wallets::Wallets,
 };
 
@@ -18,19 +19,11 @@ use crate::{
 /// 1 sat/vB (BIP125, rule 4).
 const INCREMENT: FeeRate = FeeRate::from_sat_per_kwu(250);
 
-fn waiting(view: &View, txid: Txid) -> Result<&ViewTx> {
-    let found = view.transactions.get(&txid).ok_or(Error::NoTransaction(txid))?;
-    match found.place.block() {
-        Some(_) => Err(Error::AlreadyConfirmed(txid)),
-        None => Ok(found),
-    }
-}
-
 /// The weight of an own transaction whose witnesses may not be known: the most it can have.
-fn weight(view: &ViewTx, keys: &crate::descriptor::Keys) -> Weight {
-    let mut bare = view.transaction.as_ref().clone();
+fn weight(transaction: &Transaction, keys: &crate::descriptor::Keys) -> Weight {
+    let mut bare = transaction.clone();
     bare.input.iter_mut().for_each(|input| input.witness.clear());
-    view.transaction.weight().max(signed_weight(&bare, keys))
+    transaction.weight().max(signed_weight(&bare, keys))
 }
 
 impl Wallets {
@@ -44,12 +37,13 @@ impl Wallets {
         let txid = bump.replaces;
         let no = move |reason| Error::NotReplaceable { txid, reason };
         self.draft(tenant, wallet, |slot, ground, state, view, blocks| {
-            let old = waiting(view, txid)?;
-            let old_fee = old.fee().ok_or_else(|| no("not all of its inputs are this wallet's"))?;
-            if !old.transaction.input.iter().any(|input| input.sequence.is_rbf()) {
+            let waiting = view.waiting(txid)?;
+            let old = waiting.decode()?;
+            let old_fee = waiting.fee().ok_or_else(|| no("not all of its inputs are this wallet's"))?;
+            if !old.input.iter().any(|input| input.sequence.is_rbf()) {
                 return Err(no("it does not signal that it may be replaced (BIP125)"));
             }
-            if view.has_unconfirmed_child(txid) {
+            if waiting.has_waiting_child() {
                 return Err(no(
                     "another unconfirmed transaction spends its outputs and would be lost with it",
                 ));
@@ -58,16 +52,16 @@ impl Wallets {
             let path = replaced.and_then(|draft| draft.spend_path);
             let keys = chosen(&slot.keys, path)?;
             let locks = Locks::new(&keys, path.is_some_and(|path| path != slot.keys.path), blocks.height())?;
-            let (recipients, change) = split(old, state);
+            let (recipients, change) = split(&old, state);
             let index = match change {
                 // Both will never confirm, so the address is used once all the same.
                 Some(index) => index,
                 None => ground.change_index(state)?,
             };
-            let required = own_inputs(old, state, view)?;
-            let (free, reserved) = ground.free(view, blocks.height());
+            let required = own_inputs(&old, view)?;
+            let (free, reserved) = ground.free(view);
             // A replacement must not add unconfirmed inputs (BIP125, rule 2).
-            let optional = free.into_iter().filter(|(_, coin)| coin.place.block().is_some()).collect();
+            let optional = free.into_iter().filter(|coin| coin.height.is_some()).collect();
             locks.require(&required)?;
             let mut ripe = locks.split(optional);
             let wanted = Wanted {
@@ -86,7 +80,7 @@ impl Wallets {
             // BIP125, rules 3 and 4: more than what it replaces, and its own relay on top.
             let least = old_fee + fee_for(INCREMENT, built.weight)?;
             // Later nodes also want the rate to rise. The replaced one's is taken at the weight it really has.
-            let old_rate = rate_up(old_fee, old.transaction.weight());
+            let old_rate = rate_up(old_fee, old.weight());
             let minimum = rate_up(least, built.weight).max(above(old_rate));
             if built.fee < least || rate(built.fee, built.weight) < minimum {
                 let reason = "a replacement must pay for what it replaces and for itself";
@@ -109,10 +103,9 @@ impl Wallets {
         let txid = child.parent;
         let no = move |reason| Error::NoChild { txid, reason };
         self.draft(tenant, wallet, |slot, ground, state, view, blocks| {
-            waiting(view, txid)?;
-            let package =
-                view.unconfirmed_chain(txid).ok_or_else(|| no("not all of its parents are known"))?;
-            if package.len() > MAX_ANCESTORS {
+            let package = view.waiting(txid)?.waiting_chain(MAX_CHAIN);
+            let package = package.ok_or_else(|| no("not all of its parents are known"))?;
+            if package.len() > MAX_CHAIN {
                 return Err(no("it builds on too many unconfirmed transactions"));
             }
             let mut paid = Amount::ZERO;
@@ -120,7 +113,7 @@ impl Wallets {
             for member in package {
                 let unknown = || no("it, or one that it builds on, is not all paid by this wallet");
                 paid += member.fee().ok_or_else(unknown)?;
-                weighs += weight(member, &slot.keys);
+                weighs += weight(&member.decode()?, &slot.keys);
             }
             let lacks = fee_for(child.fee_rate, weighs)?
                 .checked_sub(paid)
@@ -129,16 +122,16 @@ impl Wallets {
                     minimum: above(rate_up(paid, weighs)),
                     reason: "the transaction pays that much already",
                 })?;
-            let (free, reserved) = ground.free(view, blocks.height());
-            let (required, optional): (Vec<_>, Vec<_>) = free.into_iter().partition(|(outpoint, coin)| {
-                outpoint.txid == txid && coin.keychain == KeychainKind::Internal
+            let (free, reserved) = ground.free(view);
+            let (required, optional): (Vec<_>, Vec<_>) = free.into_iter().partition(|coin: &Spendable| {
+                coin.outpoint.txid == txid && coin.keychain == Keychain::Change
             });
             if required.is_empty() {
                 return Err(no("it has no change that is free"));
             }
             let locks = Locks::new(&slot.keys, false, blocks.height())?;
             locks.require(&required)?;
-            let optional = optional.into_iter().filter(|(_, coin)| coin.place.block().is_some()).collect();
+            let optional = optional.into_iter().filter(|coin| coin.height.is_some()).collect();
             let mut ripe = locks.split(optional);
             let index = ground.change_index(state)?;
             let wanted = Wanted {
@@ -163,10 +156,10 @@ impl Wallets {
 }
 
 /// What an own transaction pays to others, and the index of its change.
-fn split(old: &ViewTx, state: &State) -> (Vec<Recipient>, Option<u32>) {
+fn split(old: &Transaction, state: &State) -> (Vec<Recipient>, Option<u32>) {
     let mut recipients = Vec::new();
     let mut change = None;
-    for output in &old.transaction.output {
+    for output in &old.output {
         match state.own_script(&output.script_pubkey) {
             Some((KeychainKind::Internal, index)) => change = Some(index),
             _ => recipients.push((output.script_pubkey.clone(), output.value)),
@@ -176,18 +169,22 @@ fn split(old: &ViewTx, state: &State) -> (Vec<Recipient>, Option<u32>) {
 }
 
 /// The coins that an own transaction spends, as if it did not.
-fn own_inputs(old: &ViewTx, state: &State, view: &View) -> Result<Vec<(OutPoint, ViewCoin)>> {
-    let coin = |outpoint: OutPoint| {
-        let (keychain, index, txout) =
-            state.own_output(outpoint).ok_or_else(|| Error::internal("an own input is known"))?;
-        let place = view
-            .transactions
-            .get(&outpoint.txid)
-            .map(|parent| parent.place)
-            .ok_or(Error::NoTransaction(outpoint.txid))?;
-        Ok((outpoint, ViewCoin::respent(txout.clone(), keychain, index, place)))
+fn own_inputs(old: &Transaction, view: &View<'_>) -> Result<Vec<Spendable>> {
+    let coin = |input: &bitcoin::TxIn| {
+        let outpoint = input.previous_output;
+        let (spot, txout) =
+            view.set().own_output(outpoint).ok_or_else(|| Error::internal("an own input is known"))?;
+        let (_, place) = view.counted(outpoint.txid).ok_or(Error::NoTransaction(outpoint.txid))?;
+        Ok(Spendable {
+            outpoint,
+            value: txout.value,
+            keychain: spot.keychain,
+            index: spot.index,
+            height: place.block().map(|at| at.height),
+            shared: false,
+        })
     };
-    old.transaction.input.iter().map(|input| coin(input.previous_output)).collect()
+    old.input.iter().map(coin).collect()
 }
 
 fn rate(fee: Amount, weight: Weight) -> FeeRate {

@@ -6,7 +6,6 @@ use bitcoin::{Address, OutPoint, Txid};
 use crate::{
     error::{Error, Result},
     info::{Page, check_limit},
-    view::Standing,
     wallets::Wallets,
 };
 
@@ -71,25 +70,21 @@ impl Wallets {
         let slot = self.inner.slot((tenant, wallet))?;
         let reserved = self.inner.reserved((tenant, wallet)).await?;
         self.inner
-            .look((tenant, wallet), &slot, |_, view, blocks| {
-                let tip = blocks.height();
-                let mut balance = Balance { height: tip, ..Balance::default() };
-                for (outpoint, coin) in &view.coins {
-                    let value = coin.txout.value;
-                    match coin.standing(tip) {
-                        Standing::Confirmed => balance.confirmed += value,
-                        Standing::TrustedPending => balance.trusted_pending += value,
-                        Standing::UntrustedPending => balance.untrusted_pending += value,
-                        Standing::Immature => balance.immature += value,
-                    }
-                    if coin.is_spendable(tip) {
-                        match reserved.contains_key(outpoint) {
-                            true => balance.reserved += value,
-                            false => balance.spendable += value,
-                        }
-                    }
+            .look((tenant, wallet), &slot, |_, view, _| {
+                let totals = view.set().totals(view.tip());
+                let held = reserved.keys().filter_map(|outpoint| view.coin(*outpoint));
+                let held: Amount =
+                    held.filter(|coin| coin.standing.is_spendable()).map(|coin| coin.value).sum();
+                let usable = totals.confirmed + totals.trusted_pending;
+                Balance {
+                    confirmed: totals.confirmed,
+                    trusted_pending: totals.trusted_pending,
+                    untrusted_pending: totals.untrusted_pending,
+                    immature: totals.immature,
+                    reserved: held,
+                    spendable: usable.checked_sub(held).unwrap_or(Amount::ZERO),
+                    height: view.tip(),
                 }
-                balance
             })
             .await
     }
@@ -102,27 +97,23 @@ impl Wallets {
         after: Option<OutPoint>,
         limit: u32,
     ) -> Result<Page<Coin, OutPoint>> {
-        use std::ops::Bound::{Excluded, Unbounded};
         let limit = check_limit(limit)?;
         let slot = self.inner.slot((tenant, wallet))?;
         let reserved = self.inner.reserved((tenant, wallet)).await?;
         let network = bitcoin::Network::from(self.inner.network);
         let items = self
             .inner
-            .look((tenant, wallet), &slot, |_, view, blocks| {
-                let tip = blocks.height();
-                let from = after.map_or(Unbounded, Excluded);
-                let page = view.coins.range((from, Unbounded)).take(limit + 1);
-                page.map(|(outpoint, coin)| {
+            .look((tenant, wallet), &slot, |_, view, _| {
+                let page = view.set().coins(after, view.tip()).take(limit + 1);
+                page.map(|coin| {
                     Ok(Coin {
-                        outpoint: *outpoint,
-                        amount: coin.txout.value,
-                        address: Address::from_script(&coin.txout.script_pubkey, network)
-                            .map_err(Error::internal)?,
-                        change: coin.keychain == bdk_wallet::KeychainKind::Internal,
-                        confirmations: coin.place.confirmations(tip),
-                        spendable: coin.is_spendable(tip),
-                        reserved_by: reserved.get(outpoint).copied(),
+                        outpoint: coin.outpoint,
+                        amount: coin.value,
+                        address: Address::from_script(coin.script, network).map_err(Error::internal)?,
+                        change: coin.spot.keychain == anya_coinset::Keychain::Change,
+                        confirmations: coin.place.confirmations(view.tip()),
+                        spendable: coin.standing.is_spendable(),
+                        reserved_by: reserved.get(&coin.outpoint).copied(),
                     })
                 })
                 .collect::<Result<Vec<_>>>()
@@ -146,26 +137,18 @@ impl Wallets {
         let slot = self.inner.slot((tenant, wallet))?;
         let items = self
             .inner
-            .look((tenant, wallet), &slot, |_, view, blocks| {
-                let tip = blocks.height();
-                let start = match after {
-                    None => 0,
-                    Some(after) => {
-                        let at = view.newest.iter().position(|txid| *txid == after);
-                        at.ok_or_else(|| Error::invalid("after", "is not in the list any more: begin anew"))?
-                            + 1
-                    }
-                };
-                let page = view.newest.iter().skip(start).take(limit + 1);
-                let items = page.filter_map(|txid| {
-                    let tx = view.transactions.get(txid)?;
+            .look((tenant, wallet), &slot, |_, view, _| {
+                let gone = |_| Error::invalid("after", "is not in the list any more: begin anew");
+                let page = view.set().newest(after).map_err(gone)?.take(limit + 1);
+                let items = page.filter_map(|tx| {
+                    let place = tx.place()?;
                     Some(WalletTransaction {
-                        txid: *txid,
-                        received: tx.received,
-                        sent: tx.sent,
+                        txid: tx.txid(),
+                        received: tx.received(),
+                        sent: tx.sent(),
                         fee: tx.fee(),
-                        confirmations: tx.place.confirmations(tip),
-                        block_height: tx.place.block().map(|at| at.height),
+                        confirmations: place.confirmations(view.tip()),
+                        block_height: place.block().map(|at| at.height),
                     })
                 });
                 Ok::<_, Error>(items.collect::<Vec<_>>())

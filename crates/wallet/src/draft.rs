@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anya_primitives::{Amount, FeeRate, OperationId, TenantId, WalletId};
-use bdk_wallet::{ChangeSet, KeychainKind};
+use bdk_wallet::KeychainKind;
 use bitcoin::{OutPoint, Psbt, ScriptBuf, TxOut, Txid};
 
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     psbt,
     rows::{self, DraftRow},
     select::{Built, Wanted},
-    state::{State, revealed_change},
-    view::{View, ViewCoin},
+    state::State,
+    view::{Spendable, View},
     wallets::{Slot, Wallets},
 };
 
@@ -107,7 +107,6 @@ pub struct Draft {
     pub replaces: Option<Txid>,
     /// By which of the wallet's ways to spend it is signed.
     pub spend_path: usize,
-    pub(crate) revealed: Option<ChangeSet>,
 }
 
 /// What a draft starts from.
@@ -120,18 +119,17 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// The coins that a payment may use, and what other operations hold of such coins.
-    pub(crate) fn free(&self, view: &View, height: u32) -> (Vec<(OutPoint, ViewCoin)>, Amount) {
-        let mut free = Vec::new();
+    pub(crate) fn free(&self, view: &View<'_>) -> (Vec<Spendable>, Amount) {
+        let mut free = Vec::with_capacity(view.set().coin_count());
         let mut held = Amount::ZERO;
-        for (outpoint, coin) in view
-            .coins
-            .iter()
-            .filter(|(outpoint, coin)| coin.is_spendable(height) && !self.frozen.contains(outpoint))
-        {
-            if self.reserved.contains_key(outpoint) {
-                held += coin.txout.value;
+        for coin in view.set().coins_by_value(view.tip()) {
+            if !coin.standing.is_spendable() || self.frozen.contains(&coin.outpoint) {
+                continue;
+            }
+            if self.reserved.contains_key(&coin.outpoint) {
+                held += coin.value;
             } else {
-                free.push((*outpoint, coin.clone()));
+                free.push(Spendable::from(&coin));
             }
         }
         (free, held)
@@ -140,8 +138,7 @@ impl Ground {
     /// A change address that no transaction and no other draft uses.
     pub(crate) fn change_index(&self, state: &State) -> Result<u32> {
         let taken = |index: u32| self.drafts.iter().any(|draft| draft.change_index == Some(index));
-        let shown = state.index().unused_keychain_spks(KeychainKind::Internal).map(|(index, _)| index);
-        if let Some(index) = shown.into_iter().find(|index| !taken(*index)) {
+        if let Some(index) = state.unused(KeychainKind::Internal).find(|index| !taken(*index)) {
             return Ok(index);
         }
         let next = state.next_index(KeychainKind::Internal)?;
@@ -169,7 +166,7 @@ impl Wallets {
             let keys = chosen(&slot.keys, request.spend_path)?;
             let locks = Locks::new(&keys, request.spend_path.is_some(), blocks.height())?;
             let index = ground.change_index(state)?;
-            let (free, reserved) = ground.free(view, blocks.height());
+            let (free, reserved) = ground.free(view);
             let mut split = locks.split(free);
             for (at, (script, _)) in request.recipients.iter().enumerate() {
                 // It could not be told from change when the payment is checked or replaced.
@@ -208,7 +205,7 @@ impl Wallets {
         &self,
         tenant: TenantId,
         wallet: WalletId,
-        act: impl FnOnce(&Slot, &Ground, &State, &View, &Blocks) -> Result<T>,
+        act: impl FnOnce(&Slot, &Ground, &State, &View<'_>, &Blocks) -> Result<T>,
     ) -> Result<T> {
         let slot = self.inner.slot((tenant, wallet))?;
         let ground = self
@@ -221,7 +218,7 @@ impl Wallets {
             })
             .await?;
         self.inner.reveal_drafts((tenant, wallet), &slot, &ground.drafts).await?;
-        let look = |state: &State, view: &View, blocks: &Blocks| act(&slot, &ground, state, view, blocks);
+        let look = |state: &State, view: &View<'_>, blocks: &Blocks| act(&slot, &ground, state, view, blocks);
         self.inner.look((tenant, wallet), &slot, look).await?
     }
 }
@@ -236,16 +233,14 @@ impl crate::wallets::Inner {
         drafts: &[DraftRow],
     ) -> Result<()> {
         let Some(highest) = drafts.iter().filter_map(|draft| draft.change_index).max() else { return Ok(()) };
-        let known = self
-            .look(wallet, slot, |state, _, _| state.index().last_revealed_index(KeychainKind::Internal))
-            .await?;
+        let known = self.look(wallet, slot, |state, _, _| state.revealed(KeychainKind::Internal)).await?;
         if known.is_some_and(|known| known >= highest) {
             return Ok(());
         }
         let mut guard = self.lock(wallet, slot).await?;
         if let Some(state) = guard.as_mut() {
-            drop(state.reveal(KeychainKind::Internal, highest));
-            self.watch_mut().add_scripts(wallet, state);
+            state.reveal(KeychainKind::Internal, highest)?;
+            self.watch_mut().add_news(wallet, state);
         }
         Ok(())
     }
@@ -282,7 +277,7 @@ impl Made {
                 Some(Change { vout, index: self.index, amount })
             }
         };
-        let inputs = built.coins.iter().map(|(outpoint, _)| *outpoint).collect();
+        let inputs = built.outpoints();
         let spent = psbt::spent(&built.transaction, state)?;
         let txid = psbt::final_txid(&built.transaction, keys, &spent)?;
         let psbt = psbt::blank(&built.transaction, keys, state)?;
@@ -298,7 +293,6 @@ impl Made {
                 built.fee.to_sat().saturating_mul(1000) / built.weight.to_wu().max(1),
             ),
             inputs,
-            revealed: change.map(|change| revealed_change(keys, change.index)),
             change,
             replaces: self.replaces,
             spend_path: keys.path,

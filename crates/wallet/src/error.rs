@@ -166,6 +166,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What is known of the wallet's transactions could not be kept or read.
+    #[error(transparent)]
+    Coins(#[from] anya_coinset::Error),
     /// Something that cannot happen did.
     #[error("internal failure: {0}")]
     Internal(String),
@@ -248,6 +251,7 @@ impl Classified for Error {
             Self::Descriptor(error) => error.kind(),
             Self::IndexBehind(_) => ErrorKind::Unavailable,
             Self::Damaged { .. } | Self::Internal(_) => ErrorKind::Internal,
+            Self::Coins(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Keys(error) => error.kind(),
         }

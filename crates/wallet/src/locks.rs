@@ -4,15 +4,15 @@
 //! open, before a node would refuse the transaction.
 
 use anya_primitives::Amount;
-use bitcoin::{OutPoint, Sequence, Transaction, absolute, relative};
+use bitcoin::{Sequence, Transaction, absolute, relative};
 
 use crate::{
     descriptor::Keys,
     error::{Error, Result},
-    view::ViewCoin,
+    view::Spendable,
 };
 
-type Coin = (OutPoint, ViewCoin);
+type Coin = Spendable;
 
 /// The locks of one way to spend, at one height.
 pub(crate) struct Locks {
@@ -66,7 +66,9 @@ impl Locks {
     /// Sets apart the coins that have not rested long enough.
     pub(crate) fn split(&self, coins: Vec<Coin>) -> Split {
         let Some(older) = self.older else { return Split { ripe: coins, unripe: Vec::new() } };
-        let rested = |coin: &Coin| coin.1.place.confirmations(self.height) >= u32::from(older.value());
+        let rested = |coin: &Coin| {
+            coin.height.is_some_and(|at| (self.height + 1).saturating_sub(at) >= u32::from(older.value()))
+        };
         let (ripe, unripe) = coins.into_iter().partition(rested);
         Split { ripe, unripe }
     }
@@ -82,7 +84,7 @@ impl Locks {
     /// The height of the newest block from which on a coin can be spent; of an unconfirmed one, if the next block has it.
     fn opens_at(&self, coin: &Coin) -> u32 {
         let Some(older) = self.older else { return self.height };
-        let at = coin.1.place.block().map_or(self.height.saturating_add(1), |block| block.height);
+        let at = coin.height.unwrap_or(self.height.saturating_add(1));
         at.saturating_add(u32::from(older.value())).saturating_sub(1).max(self.height)
     }
 
@@ -94,7 +96,7 @@ impl Locks {
     pub(crate) fn explain(&self, error: Error, split: &Split) -> Error {
         let Error::InsufficientFunds { needed, available, .. } = &error else { return error };
         let mut waiting: Vec<(u32, Amount)> =
-            split.unripe.iter().map(|coin| (self.opens_at(coin), coin.1.txout.value)).collect();
+            split.unripe.iter().map(|coin| (self.opens_at(coin), coin.value)).collect();
         waiting.sort_unstable();
         let mut sum = *available;
         for (opens_at, value) in waiting {

@@ -3,6 +3,7 @@
 //! Reservations live in the ledger alone, and change only in the caller's own transaction: with the transition of the
 //! operation that they belong to, or not at all. Nothing in memory has to follow.
 
+use anya_coinset::{Keychain, Spot};
 use anya_primitives::{OperationId, WalletId};
 use anya_store::{TenantTx, json, params};
 use bitcoin::OutPoint;
@@ -10,7 +11,7 @@ use bitcoin::OutPoint;
 use crate::{
     draft::Draft,
     error::{Error, Result},
-    rows,
+    rows, set_rows,
 };
 
 impl Draft {
@@ -64,8 +65,11 @@ impl Draft {
         if others.iter().any(shares) {
             return Err(Error::ChangeTaken);
         }
-        match &self.revealed {
-            Some(change) => rows::add_changeset(tx, self.wallet, change),
+        match self.change {
+            Some(change) => {
+                let spot = Spot { keychain: Keychain::Change, index: change.index };
+                set_rows::raise_revealed(tx, self.wallet, spot)
+            }
             None => Ok(()),
         }
     }

@@ -3,7 +3,6 @@
 use anya_descriptor::SignerKey;
 use anya_primitives::{Network, OperationId, TenantId, WalletId};
 use anya_store::{Migration, Row, SystemTx, TenantTx, json, params};
-use bdk_wallet::{ChangeSet, chain::Merge as _};
 use bitcoin::{Address, OutPoint};
 
 use crate::{
@@ -16,10 +15,8 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "wallet/0001_wallets", sql: include_str!("../migrations/0001_wallets.sql") },
     Migration { name: "wallet/0002_spend_paths", sql: include_str!("../migrations/0002_spend_paths.sql") },
     Migration { name: "wallet/0003_labels", sql: include_str!("../migrations/0003_labels.sql") },
+    Migration { name: "wallet/0004_coin_sets", sql: include_str!("../migrations/0004_coin_sets.sql") },
 ];
-
-/// So many pieces of one level are merged into one of the next.
-const PIECES: usize = 32;
 
 /// A wallet as it is stored.
 pub(crate) struct WalletRow {
@@ -82,64 +79,6 @@ pub(crate) fn insert_wallet(tx: &TenantTx<'_>, info: &WalletInfo, keys: &[Signer
         },
     )?;
     Ok(())
-}
-
-/// Adds a piece of what is known of a wallet, and merges pieces that have become many.
-pub(crate) fn add_changeset(tx: &TenantTx<'_>, wallet: WalletId, change: &ChangeSet) -> Result<()> {
-    insert_changeset(tx, wallet, 0, change)?;
-    for level in 0u32.. {
-        let pieces = tx.query(
-            "SELECT seq FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet AND level = :level",
-            &params! { "wallet" => wallet, "level" => level },
-            |row| Ok::<_, Error>(row.get::<i64>("seq")?),
-        )?;
-        if pieces.len() < PIECES {
-            break;
-        }
-        let mut merged = ChangeSet::default();
-        let bodies = tx.query(
-            "SELECT body FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet AND level = :level",
-            &params! { "wallet" => wallet, "level" => level },
-            |row| Ok::<_, Error>(row.json::<ChangeSet>("body")?),
-        )?;
-        bodies.into_iter().for_each(|body| merged.merge(body));
-        tx.execute(
-            "DELETE FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet AND level = :level",
-            &params! { "wallet" => wallet, "level" => level },
-        )?;
-        insert_changeset(tx, wallet, level + 1, &merged)?;
-    }
-    Ok(())
-}
-
-fn insert_changeset(tx: &TenantTx<'_>, wallet: WalletId, level: u32, change: &ChangeSet) -> Result<()> {
-    tx.execute(
-        "INSERT INTO wallet_changesets (tenant, wallet, seq, level, body) VALUES (:tenant, :wallet,
-            (SELECT COALESCE(MAX(seq), 0) + 1 FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet),
-            :level, :body)",
-        &params! { "wallet" => wallet, "level" => level, "body" => json(change)? },
-    )?;
-    Ok(())
-}
-
-/// The pieces of what is known of a wallet, as they are stored. They are read into [`merged`] outside the ledger's
-/// threads, for that takes long for a large wallet.
-pub(crate) fn pieces(tx: &TenantTx<'_>, wallet: WalletId) -> Result<Vec<String>> {
-    tx.query(
-        "SELECT body FROM wallet_changesets WHERE tenant = :tenant AND wallet = :wallet",
-        &params! { "wallet" => wallet },
-        |row| Ok(row.get("body")?),
-    )
-}
-
-/// Everything that is known of a wallet. Merging does not depend on the order.
-pub(crate) fn merged(wallet: WalletId, pieces: &[String]) -> Result<ChangeSet> {
-    let mut merged = ChangeSet::default();
-    for piece in pieces {
-        let damaged = |_| Error::Damaged { wallet, reason: "a piece of its state cannot be read".into() };
-        merged.merge(serde_json::from_str(piece).map_err(damaged)?);
-    }
-    Ok(merged)
 }
 
 pub(crate) fn insert_address(

@@ -9,18 +9,18 @@ use std::{
 };
 
 use anya_chain::{BlockRef, BlockSink, SinkError, Watched};
+use anya_coinset::{Changes as Change, Keychain, Spot};
 use anya_store::SystemTx;
 use async_trait::async_trait;
-use bdk_wallet::ChangeSet;
 use bitcoin::{Block, Transaction, Txid};
 use tokio::sync::OwnedRwLockWriteGuard;
 
 use crate::{
     blocks::Blocks,
     error::{Error, Result},
-    rows,
-    state::{State, is_empty},
-    view::{Place, View},
+    set_rows,
+    state::{State, block_at},
+    view::View,
     wallets::{Inner, Slot, Wallets, whole},
     watch::Address,
 };
@@ -36,13 +36,13 @@ impl Touched {
     fn change(
         &mut self,
         inner: &Inner,
-        act: impl Fn(&mut State) -> ChangeSet,
+        act: impl Fn(&mut State) -> Result<Change>,
     ) -> Result<(Vec<State>, Changes)> {
         let mut states = Vec::new();
         let mut changes = Vec::new();
         for (wallet, guard) in &mut self.0 {
             let mut state = inner.taken(guard)?;
-            changes.push((*wallet, act(&mut state)));
+            changes.push((*wallet, act(&mut state)?));
             states.push(state);
         }
         Ok((states, changes))
@@ -55,12 +55,12 @@ impl Touched {
     }
 }
 
-type Changes = Vec<(Address, ChangeSet)>;
+type Changes = Vec<(Address, Change)>;
 
 fn write_changes(tx: &SystemTx<'_>, changes: &Changes) -> Result<()> {
     for ((tenant, wallet), change) in changes {
-        if !is_empty(change) {
-            tx.for_tenant(*tenant, |tx| rows::add_changeset(tx, *wallet, change))?;
+        if !change.is_empty() {
+            tx.for_tenant(*tenant, |tx| set_rows::write(tx, *wallet, change))?;
         }
     }
     Ok(())
@@ -113,33 +113,32 @@ impl Inner {
                 return Ok(());
             }
             unwritten.push(at);
-            self.write_blocks(unwritten, Vec::new(), false).await?;
-            self.blocks_mut().push_written(at, false);
+            self.write_blocks(unwritten, Vec::new()).await?;
+            self.blocks_mut().push_written(at);
             return Ok(());
         };
         unwritten.push(at);
         let mut touched = self.touch(touched).await?;
         let (states, changes) = touched.change(self, |state| state.connect(&block, at.height))?;
-        self.write_blocks(unwritten, changes, true).await?;
+        self.write_blocks(unwritten, changes).await?;
         {
             let mut watch = self.watch_mut();
             for ((wallet, _), state) in touched.0.iter().zip(&states) {
-                watch.add_news(*wallet, state, block.txdata.iter().filter(|tx| known(state, tx)));
+                watch.add_news(*wallet, state);
             }
         }
         // While the wallets are locked, so that nobody sees one without the other.
-        self.blocks_mut().push_written(at, true);
+        self.blocks_mut().push_written(at);
         touched.put_back(states);
         Ok(())
     }
 
-    async fn write_blocks(&self, blocks: Vec<BlockRef>, changes: Changes, held: bool) -> Result<()> {
+    async fn write_blocks(&self, blocks: Vec<BlockRef>, changes: Changes) -> Result<()> {
         let written = self
             .ledger
             .write_system(move |tx| {
-                let last = blocks.len().saturating_sub(1);
-                for (index, at) in blocks.iter().enumerate() {
-                    Blocks::insert_row(tx, *at, held && index == last)?;
+                for at in &blocks {
+                    Blocks::insert_row(tx, *at)?;
                 }
                 if let Some(at) = blocks.last() {
                     Blocks::forget_rows(tx, at.height)?;
@@ -154,21 +153,20 @@ impl Inner {
     }
 
     async fn disconnect(&self, at: BlockRef) -> Result<()> {
-        let now = self.look_time();
         let mut touched = BTreeSet::new();
         for (wallet, slot) in self.all_slots() {
-            if self.look(wallet, &slot, |state, _, _| state.has_anchor(at)).await? {
+            if self.look(wallet, &slot, |state, _, _| state.set().holds_block(block_at(at))).await? {
                 touched.insert(wallet);
             }
         }
         let mut touched = self.touch(touched).await?;
-        let (states, changes) = touched.change(self, |state| state.disconnect(at, now))?;
+        let (states, changes) = touched.change(self, |state| Ok(state.disconnect(at)))?;
         let pending: Vec<BlockRef> = self.blocks().unwritten().to_vec();
         let written = self
             .ledger
             .write_system(move |tx| {
                 for block in pending.iter().filter(|block| **block != at) {
-                    Blocks::insert_row(tx, *block, false)?;
+                    Blocks::insert_row(tx, *block)?;
                 }
                 Blocks::delete_row(tx, at)?;
                 write_changes(tx, &changes)
@@ -191,7 +189,8 @@ impl Inner {
         let mut wallets = self.touched(added.iter().map(Arc::as_ref)).await?;
         if !evicted.is_empty() {
             for (wallet, slot) in self.all_slots() {
-                let affected = |state: &State| evicted.iter().any(|txid| state.transaction(*txid).is_some());
+                let affected =
+                    |state: &State| evicted.iter().any(|txid| state.set().transaction(*txid).is_some());
                 if self.look(wallet, &slot, |state, _, _| affected(state)).await? {
                     wallets.insert(wallet);
                 }
@@ -207,16 +206,12 @@ impl Inner {
         {
             let mut watch = self.watch_mut();
             for ((wallet, _), state) in touched.0.iter().zip(&states) {
-                watch.add_news(*wallet, state, added.iter().map(Arc::as_ref).filter(|tx| known(state, tx)));
+                watch.add_news(*wallet, state);
             }
         }
         touched.put_back(states);
         Ok(())
     }
-}
-
-fn known(state: &State, transaction: &Transaction) -> bool {
-    state.transaction(transaction.compute_txid()).is_some()
 }
 
 impl Wallets {
@@ -258,8 +253,12 @@ impl BlockSink for Wallets {
         }
         let mut scripts = Vec::new();
         for (wallet, slot) in self.inner.all_slots() {
-            let look = |state: &State, _: &View, _: &Blocks| {
-                state.index().inner().all_spks().values().cloned().collect::<Vec<_>>()
+            let look = |state: &State, _: &View<'_>, _: &Blocks| {
+                let set = state.set();
+                let known =
+                    |keychain| (0..set.known_scripts(keychain)).map(move |index| Spot { keychain, index });
+                let spots = Keychain::ALL.into_iter().flat_map(known);
+                spots.filter_map(|spot| set.script(spot)).map(ToOwned::to_owned).collect::<Vec<_>>()
             };
             scripts.extend(self.inner.look(wallet, &slot, look).await?);
         }
@@ -322,9 +321,7 @@ impl BlockSink for Wallets {
         let mut unconfirmed = BTreeSet::new();
         for (wallet, slot) in self.inner.all_slots() {
             let found = self.inner.look(wallet, &slot, |_, view, _| {
-                let waiting =
-                    view.transactions.iter().filter(|(_, tx)| matches!(tx.place, Place::Mempool { .. }));
-                waiting.map(|(txid, _)| *txid).collect::<Vec<_>>()
+                view.set().waiting().map(|tx| tx.txid()).collect::<Vec<_>>()
             });
             unconfirmed.extend(found.await?);
         }
@@ -359,7 +356,7 @@ impl BlockSink for Wallets {
             inner.settle_blocks().await?;
             let unwritten = inner.blocks().unwritten().to_vec();
             if !unwritten.is_empty() {
-                inner.write_blocks(unwritten, Vec::new(), false).await?;
+                inner.write_blocks(unwritten, Vec::new()).await?;
                 inner.blocks_mut().written();
             }
             Ok::<_, Error>(())

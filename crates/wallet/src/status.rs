@@ -4,13 +4,9 @@ use anya_chain::BlockRef;
 use anya_primitives::{TenantId, WalletId};
 use bitcoin::{OutPoint, Txid};
 
-use crate::{
-    error::Result,
-    rows,
-    state::State,
-    view::{Place, View},
-    wallets::Wallets,
-};
+use anya_coinset::Place;
+
+use crate::{error::Result, rows, state::block_ref, view::View, wallets::Wallets};
 
 /// Where a transaction is, as far as the followed chain and mempool tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,34 +45,36 @@ impl Wallets {
         let text = txid.to_string();
         let drafted = drafts.into_iter().find(|draft| draft.txid == text).map(|draft| draft.inputs);
         self.inner
-            .look((tenant, wallet), &slot, |state, view, blocks| {
-                if let Some(found) = view.transactions.get(&txid) {
-                    return match found.place {
+            .look((tenant, wallet), &slot, |_, view, _| {
+                if let Some((_, place)) = view.counted(txid) {
+                    return match place {
                         Place::Mempool { .. } => TxStatus::Mempool,
                         Place::Block(block) => {
-                            let confirmations = found.place.confirmations(blocks.height());
-                            TxStatus::Confirmed { block, confirmations }
+                            let confirmations = place.confirmations(view.tip());
+                            TxStatus::Confirmed { block: block_ref(block), confirmations }
                         }
                     };
                 }
-                let inputs = match state.transaction(txid) {
-                    Some(known) => known.input.iter().map(|input| input.previous_output).collect(),
+                let inputs = match view.set().transaction(txid) {
+                    Some(known) => known.inputs().collect(),
                     None => drafted.unwrap_or_default(),
                 };
-                rival(state, view, txid, &inputs)
+                rival(view, txid, &inputs)
             })
             .await
     }
 }
 
 /// What took the place of a transaction with these inputs.
-fn rival(state: &State, view: &View, txid: Txid, inputs: &[OutPoint]) -> TxStatus {
+fn rival(view: &View<'_>, txid: Txid, inputs: &[OutPoint]) -> TxStatus {
     let mut replaced = TxStatus::Unknown;
-    let rivals = inputs.iter().flat_map(|input| state.graph().outspends(*input)).filter(|by| **by != txid);
+    let rivals = inputs.iter().flat_map(|input| view.set().spenders(*input)).filter(|by| by.txid() != txid);
     for by in rivals {
-        match view.transactions.get(by).map(|view| view.place) {
-            Some(Place::Block(confirmed_at)) => return TxStatus::Conflicted { by: *by, confirmed_at },
-            Some(Place::Mempool { .. }) => replaced = TxStatus::Replaced { by: *by },
+        match by.place() {
+            Some(Place::Block(at)) => {
+                return TxStatus::Conflicted { by: by.txid(), confirmed_at: block_ref(at) };
+            }
+            Some(Place::Mempool { .. }) => replaced = TxStatus::Replaced { by: by.txid() },
             None => {}
         }
     }

@@ -13,16 +13,18 @@ use std::{
 use anya_keys::Keyring;
 use anya_primitives::{Clock, Network, TenantId, WalletId};
 use anya_store::{Index, Ledger, TenantTx};
-use bdk_wallet::{ChangeSet, KeychainKind};
+use bdk_wallet::KeychainKind;
 use bitcoin::{Address as BitcoinAddress, ScriptBuf, Transaction, Txid};
 use tokio::sync::{Mutex, OwnedRwLockWriteGuard};
 
 use crate::{
     blocks::Blocks,
+    convert::convert,
     descriptor::Keys,
     error::{Error, Result},
     info::{AddressInfo, MAX_LABEL, NewWallet, Page, WalletInfo, check_limit, check_name},
     rows::{self, WalletRow},
+    set_rows,
     state::State,
     view::View,
     watch::{Address, Watch},
@@ -37,7 +39,7 @@ pub struct Wallets {
 /// One wallet.
 pub(crate) struct Slot {
     pub(crate) info: WalletInfo,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     /// `None` while memory may differ from the ledger: whoever comes next loads it again.
     pub(crate) state: Arc<tokio::sync::RwLock<Option<State>>>,
 }
@@ -103,16 +105,15 @@ impl Wallets {
                 return Err(Error::Damaged { wallet: info.id, reason });
             }
             let id = info.id;
-            let pieces = ledger.read(tenant, move |tx| rows::pieces(tx, id)).await?;
-            let changes = rows::merged(id, &pieces)?;
-            let seen = changes.tx_graph.last_seen.values().chain(changes.tx_graph.last_evicted.values());
-            last_seen = seen.copied().fold(last_seen, u64::max);
-            let keys = Keys::stored(&info.script, keys, network)?;
+            let keys = Arc::new(Keys::stored(&info.script, keys, network)?);
             if keys.shown != info.descriptor {
                 return Err(Error::Damaged { wallet: info.id, reason: "its descriptor differs".into() });
             }
-            let state = State::load(&keys, changes)?;
-            watch.add_wallet((tenant, info.id), &state);
+            convert(&ledger, tenant, id, &keys, &blocks).await?;
+            let stored = ledger.read(tenant, move |tx| set_rows::read(tx, id)).await?;
+            let state = State::load(&keys, stored)?;
+            last_seen = state.set().last_seen().unwrap_or(0).max(last_seen);
+            watch.add_news((tenant, info.id), &state);
             let address = (tenant, info.id);
             let state = Arc::new(tokio::sync::RwLock::new(Some(state)));
             slots.insert(address, Arc::new(Slot { info, keys, state }));
@@ -162,16 +163,18 @@ impl Wallets {
                 created_at: inner.clock.now(),
                 birthday_height,
             };
-            let stored = info.clone();
+            let keys = Arc::new(keys);
+            let mut state = State::new(&keys)?;
+            let (stored, changes) = (info.clone(), state.take_changes());
             inner
                 .ledger
                 .write(tenant, move |tx| {
                     rows::insert_wallet(tx, &stored, &held)?;
+                    set_rows::write(tx, stored.id, &changes)?;
                     record(tx, &stored)
                 })
                 .await?;
-            let state = State::load(&keys, ChangeSet::default())?;
-            inner.watch_mut().add_wallet((tenant, info.id), &state);
+            inner.watch_mut().add_news((tenant, info.id), &state);
             let state = Arc::new(tokio::sync::RwLock::new(Some(state)));
             let slot = Arc::new(Slot { info: info.clone(), keys, state });
             inner.slots.write().unwrap_or_else(PoisonError::into_inner).insert((tenant, info.id), slot);
@@ -246,17 +249,18 @@ impl Wallets {
                 label,
                 created_at: inner.clock.now(),
             };
-            let change = state.reveal(KeychainKind::External, index);
+            state.reveal(KeychainKind::External, index)?;
+            let changes = state.take_changes();
             let stored = address.clone();
             inner
                 .ledger
                 .write(tenant, move |tx| {
-                    rows::add_changeset(tx, wallet, &change)?;
+                    set_rows::write(tx, wallet, &changes)?;
                     rows::insert_address(tx, wallet, &stored)?;
                     record(tx, &stored)
                 })
                 .await?;
-            inner.watch_mut().add_scripts((tenant, wallet), &state);
+            inner.watch_mut().add_news((tenant, wallet), &state);
             *guard = Some(state);
             Ok(address)
         })
@@ -335,7 +339,7 @@ impl Inner {
         let behind = self.watch().behind();
         for wallet in behind {
             let slot = self.slot(wallet)?;
-            self.look(wallet, &slot, |state, _, _| self.watch_mut().add_wallet(wallet, state)).await?;
+            self.look(wallet, &slot, |state, _, _| self.watch_mut().add_news(wallet, state)).await?;
         }
         let watch = self.watch();
         if let Some((_, wallet)) = watch.behind().first() {
@@ -367,9 +371,9 @@ impl Inner {
     async fn load(&self, wallet: Address, slot: &Slot) -> Result<State> {
         let (tenant, id) = wallet;
         // A write waits for all writes before it, also for one whose answer nobody waited for.
-        let pieces = self.ledger.write(tenant, move |tx| rows::pieces(tx, id)).await?;
-        let state = State::load(&slot.keys, rows::merged(id, &pieces)?)?;
-        self.watch_mut().add_wallet(wallet, &state);
+        let stored = self.ledger.write(tenant, move |tx| set_rows::read(tx, id)).await?;
+        let state = State::load(&slot.keys, stored)?;
+        self.watch_mut().add_news(wallet, &state);
         Ok(state)
     }
 
@@ -378,14 +382,14 @@ impl Inner {
         &self,
         wallet: Address,
         slot: &Slot,
-        look: impl FnOnce(&State, &View, &Blocks) -> T,
+        look: impl FnOnce(&State, &View<'_>, &Blocks) -> T,
     ) -> Result<T> {
         loop {
             {
                 let guard = slot.state.read().await;
                 if let Some(state) = guard.as_ref() {
                     let blocks = self.blocks();
-                    let view = state.view(&blocks);
+                    let view = View::new(state.set(), blocks.height());
                     return Ok(look(state, &view, &blocks));
                 }
             }

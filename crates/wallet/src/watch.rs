@@ -4,21 +4,18 @@
 //! What is known of a wallet is durable in the ledger before it comes here. Should the index fail to take it, the wallet
 //! is remembered as behind, and no block is looked at before it has caught up: a payment to it cannot be missed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use anya_coinset::{Keychain, Spot, Tx};
 use anya_primitives::{TenantId, WalletId};
 use anya_store::{Batch, Index};
-use bdk_wallet::KeychainKind;
 use bitcoin::{
     OutPoint, Script, Transaction,
     consensus::encode,
     hashes::{Hash, sha256},
 };
 
-use crate::{
-    error::Result,
-    state::{KEYCHAINS, State},
-};
+use crate::{error::Result, state::State};
 
 /// A wallet among all tenants.
 pub(crate) type Address = (TenantId, WalletId);
@@ -27,8 +24,14 @@ pub(crate) type Address = (TenantId, WalletId);
 const SCRIPTS: &str = "watch_scripts";
 /// An outpoint -> the wallets that own it or spend it: who spends it too is a conflict.
 const OUTPOINTS: &str = "watch_outpoints";
-/// What was taken in of a wallet: the next script of a keychain, and each transaction.
+/// What was taken in of a wallet: the next script of each keychain, and the next row of a transaction.
 const MARKS: &str = "watch_marks";
+
+/// The mark of transactions; those of keychains are their numbers.
+const TRANSACTIONS: u8 = 2;
+
+/// So many transactions are taken in by one write.
+const AT_ONCE: usize = 256;
 
 /// The families of the index that wallets use.
 pub const INDEX_FAMILIES: [&str; 3] = [SCRIPTS, OUTPOINTS, MARKS];
@@ -37,12 +40,14 @@ pub const INDEX_FAMILIES: [&str; 3] = [SCRIPTS, OUTPOINTS, MARKS];
 pub(crate) struct Watch {
     index: Index,
     behind: BTreeSet<Address>,
+    /// How many scripts of a keychain were counted in the revision.
+    told: HashMap<(Address, Keychain), u32>,
     revision: u64,
 }
 
 impl Watch {
     pub(crate) fn new(index: Index) -> Self {
-        Self { index, behind: BTreeSet::new(), revision: 0 }
+        Self { index, behind: BTreeSet::new(), told: HashMap::new(), revision: 0 }
     }
 
     /// Rises whenever a script more is watched.
@@ -50,77 +55,61 @@ impl Watch {
         self.revision
     }
 
-    /// The wallets that the index could not take in; [`add_wallet`](Self::add_wallet) helps.
+    /// The wallets that the index could not take in; [`add_news`](Self::add_news) helps.
     pub(crate) fn behind(&self) -> Vec<Address> {
         self.behind.iter().copied().collect()
     }
 
-    /// Takes in a whole wallet, as far as that was not done before.
-    pub(crate) fn add_wallet(&mut self, wallet: Address, state: &State) {
+    /// Takes in what is known of a wallet, as far as that was not done before.
+    pub(crate) fn add_news(&mut self, wallet: Address, state: &State) {
         self.behind.remove(&wallet);
-        self.revision += 1;
-        let transactions: Vec<_> = state.graph().full_txs().map(|node| node.tx).collect();
-        self.add_news(wallet, state, transactions.iter().map(AsRef::as_ref));
-    }
-
-    /// Takes in what became known by `transactions`, and the scripts that come within reach through them.
-    pub(crate) fn add_news<'a>(
-        &mut self,
-        wallet: Address,
-        state: &State,
-        transactions: impl IntoIterator<Item = &'a Transaction>,
-    ) {
-        let added = self.scripts(wallet, state).and_then(|()| self.transactions(wallet, state, transactions));
+        let added = self.scripts(wallet, state).and_then(|()| self.transactions(wallet, state));
         if let Err(error) = added {
             tracing::warn!(wallet = %wallet.1, %error, "the index is behind; it is tried again before the next block");
             self.behind.insert(wallet);
         }
     }
 
-    /// Takes in the scripts within reach that are not watched yet.
-    pub(crate) fn add_scripts(&mut self, wallet: Address, state: &State) {
-        self.add_news(wallet, state, []);
+    fn mark(&self, mark: &[u8]) -> Result<u32> {
+        let found = self.index.get(MARKS, mark)?;
+        Ok(found.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes))
     }
 
     fn scripts(&mut self, wallet: Address, state: &State) -> Result<()> {
-        let scripts = state.index().inner().all_spks();
-        for keychain in KEYCHAINS {
-            let mark = keychain_mark(wallet, keychain);
-            let next = match self.index.get(MARKS, &mark)? {
-                Some(bytes) => bytes.try_into().map_or(0, u32::from_be_bytes),
-                None => 0,
-            };
-            let fresh: Vec<_> = scripts.range((keychain, next)..=(keychain, u32::MAX)).collect();
-            let Some(((_, last), _)) = fresh.last() else { continue };
-            self.revision += 1;
+        for keychain in Keychain::ALL {
+            let mark = mark_key(wallet, keychain_mark(keychain));
+            let known = state.set().known_scripts(keychain);
+            if self.told.insert((wallet, keychain), known) != Some(known) {
+                self.revision += 1;
+            }
+            let next = self.mark(&mark)?;
+            if known <= next {
+                continue;
+            }
             let mut batch = Batch::new();
-            batch.put(MARKS, mark, (last + 1).to_be_bytes());
-            let keys: Vec<_> = fresh.iter().map(|(_, script)| script_key(script).to_vec()).collect();
+            batch.put(MARKS, mark, known.to_be_bytes());
+            let fresh = (next..known).filter_map(|index| state.set().script(Spot { keychain, index }));
+            let keys: Vec<_> = fresh.map(|script| script_key(script).to_vec()).collect();
             self.join(&mut batch, SCRIPTS, &keys, wallet)?;
             self.index.write(batch)?;
         }
         Ok(())
     }
 
-    fn transactions<'a>(
-        &self,
-        wallet: Address,
-        state: &State,
-        transactions: impl IntoIterator<Item = &'a Transaction>,
-    ) -> Result<()> {
-        for transaction in transactions {
-            let txid = transaction.compute_txid();
-            let mut mark = wallet_key(wallet).to_vec();
-            mark.extend_from_slice(txid.as_byte_array());
-            if self.index.get(MARKS, &mark)?.is_some() {
-                continue;
-            }
-            let spent = transaction.input.iter().map(|input| input.previous_output);
-            let owned = state.index().txouts_in_tx(txid).map(|(_, (outpoint, _))| outpoint);
-            let keys: Vec<_> = spent.chain(owned).map(|outpoint| outpoint_key(&outpoint)).collect();
+    fn transactions(&self, wallet: Address, state: &State) -> Result<()> {
+        let mark = mark_key(wallet, TRANSACTIONS);
+        let mut fresh = state.set().transactions_from(self.mark(&mark)?).peekable();
+        while fresh.peek().is_some() {
+            let some: Vec<Tx<'_>> = fresh.by_ref().take(AT_ONCE).collect();
+            let next = some.last().map_or(0, |tx| tx.seq().saturating_add(1));
+            let keys: BTreeSet<_> = some
+                .iter()
+                .flat_map(|tx| tx.inputs().chain(tx.own_outputs()))
+                .map(|outpoint| outpoint_key(&outpoint))
+                .collect();
             let mut batch = Batch::new();
-            batch.put(MARKS, mark, []);
-            self.join(&mut batch, OUTPOINTS, &keys, wallet)?;
+            batch.put(MARKS, mark.clone(), next.to_be_bytes());
+            self.join(&mut batch, OUTPOINTS, &keys.into_iter().collect::<Vec<_>>(), wallet)?;
             self.index.write(batch)?;
         }
         Ok(())
@@ -171,10 +160,17 @@ fn wallet_of(key: &[u8; 32]) -> Address {
     (TenantId::from_bytes(halves.0), WalletId::from_bytes(halves.1))
 }
 
-fn keychain_mark(wallet: Address, keychain: KeychainKind) -> Vec<u8> {
+fn mark_key(wallet: Address, what: u8) -> Vec<u8> {
     let mut mark = wallet_key(wallet).to_vec();
-    mark.push(keychain.as_byte());
+    mark.push(what);
     mark
+}
+
+fn keychain_mark(keychain: Keychain) -> u8 {
+    match keychain {
+        Keychain::Receive => 0,
+        Keychain::Change => 1,
+    }
 }
 
 fn script_key(script: &Script) -> [u8; 32] {

@@ -346,7 +346,7 @@ async fn a_block_that_was_not_written_was_not_seen() {
     let (height, hash) = (at.height, BlockHash::all_zeros().to_string());
     let obstacle = move |tx: &mut anya_store::SystemTx<'_>| {
         let values = anya_store::params! { "height" => height, "hash" => hash };
-        tx.execute("INSERT INTO wallet_blocks (height, hash, held) VALUES (:height, :hash, 0)", &values)
+        tx.execute("INSERT INTO wallet_blocks (height, hash) VALUES (:height, :hash)", &values)
     };
     house.ledger.write_system(obstacle).await.unwrap();
     assert!(BlockSink::connect(&house.wallets, &block, at).await.is_err());
