@@ -129,7 +129,9 @@ async fn a_transaction_is_sent_and_more_is_not_claimed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_peers_the_status_says_so_and_nothing_is_answered() {
-    let gone = support::meddler::between("127.0.0.1:1".parse().unwrap(), |_, _| {}).await;
+    // A port that was free a moment ago: nobody answers there, not even to hang up.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = gone.to_string().parse().unwrap();
     let folder = TempDir::new().unwrap();
     let filters =
         FilterSource::start(config(vec![gone]), index(folder.path()), Arc::new(SystemClock)).unwrap();

@@ -65,8 +65,11 @@ proptest! {
                 let transaction = house.finish(&draft, &terms).await;
                 let weight = transaction.weight().to_wu();
                 prop_assert!(draft.fee.to_sat() * 1000 >= rate * weight, "the rate is at least what was asked for");
-                // Without change, what is left over goes to the fee: at most dust and the cost of change.
-                let slack = 2 + u64::from(draft.change.is_none()) * (330 + rate * 200 / 1000);
+                // Without change, what is left over goes to the fee: what is dust once its output is paid for, or no more
+                // than what change costs, its output now and its input (at most 272 weight units) at the rate of quiet
+                // times, 10 sat/vB.
+                let (output, input) = ((rate * 172).div_ceil(1000), 2_500 * 272 / 1000);
+                let slack = 2 + u64::from(draft.change.is_none()) * (output + 330.max(input));
                 prop_assert!(draft.fee.to_sat() <= rate * (weight + 12 * transaction.input.len() as u64 + 12) / 1000 + slack);
                 house.wallets.note_broadcast(&transaction).await.unwrap();
                 house.mine(&[transaction]).await;
