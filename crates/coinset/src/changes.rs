@@ -213,10 +213,9 @@ impl CoinSet {
 fn packed<'a>(scripts: impl Iterator<Item = &'a Script>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for script in scripts {
-        // Scripts of outputs that nodes relay are far shorter than this; an empty one would be found at once.
-        let length = u16::try_from(script.len()).unwrap_or(0);
-        bytes.extend(length.to_le_bytes());
-        bytes.extend(script.as_bytes().iter().take(usize::from(length)));
+        // No script is longer than two bytes can say: see `Scripts::extend`.
+        bytes.extend(script.len().to_le_bytes().into_iter().take(2));
+        bytes.extend(script.as_bytes());
     }
     bytes
 }

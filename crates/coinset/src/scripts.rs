@@ -18,6 +18,9 @@ pub const LOOKAHEAD: u32 = 25;
 /// So many scripts are derived at once, so that a row holds more than one.
 const BATCH: u32 = 32;
 
+/// The longest script, in bytes: rows give a script's length in two. Those of outputs that nodes relay are far shorter.
+const LONGEST: usize = 65_535;
+
 /// The last index that BIP32 has without hardening.
 const LAST_INDEX: u32 = (1 << 31) - 1;
 
@@ -121,6 +124,11 @@ impl Scripts {
                         break;
                     }
                     let script = source.script(Spot { keychain, index }).map_err(Error::Underivable)?;
+                    if script.len() > LONGEST {
+                        let reason =
+                            format!("it has {} bytes, and an output's has {LONGEST} at most", script.len());
+                        return Err(Error::Underivable(reason));
+                    }
                     self.push(keychain, &script);
                 }
             }

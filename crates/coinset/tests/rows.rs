@@ -4,13 +4,33 @@
 mod support;
 
 use anya_coinset::{
-    BlockAt, CoinSet, Error, Keychain, LOOKAHEAD, Position, Record, ScriptSource as _, Spot, Standing, Stored,
+    BlockAt, CoinSet, Error, Keychain, LOOKAHEAD, Position, Record, ScriptSource, Spot, Standing, Stored,
 };
 use bitcoin::{
     Amount, BlockHash, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness, absolute,
     hashes::Hash as _, transaction,
 };
 use support::{Keys, Rows};
+
+/// Scripts of one length.
+struct Long(usize);
+
+impl ScriptSource for Long {
+    fn script(&self, _: Spot) -> Result<ScriptBuf, String> {
+        Ok(ScriptBuf::from_bytes(vec![0x51; self.0]))
+    }
+}
+
+#[test]
+fn the_longest_script_comes_back_from_its_row_and_a_longer_one_is_refused() {
+    let mut set = CoinSet::new(&Long(65_535)).unwrap();
+    let changes = set.take_changes();
+    let stored = Stored { scripts: changes.scripts, ..Stored::default() };
+    let loaded = CoinSet::load(stored, &Long(65_535)).unwrap();
+    assert_eq!(loaded.known_scripts(Keychain::Receive), set.known_scripts(Keychain::Receive));
+    assert_eq!(loaded.script(receive(3)), set.script(receive(3)));
+    assert!(matches!(CoinSet::new(&Long(65_536)), Err(Error::Underivable(_))));
+}
 
 fn block(height: u32) -> BlockAt {
     BlockAt { height, hash: BlockHash::hash(&height.to_le_bytes()) }
